@@ -39,9 +39,13 @@ void trb_bug(const char *what, const char *file, int line) {
   abort();
 }
 
-struct trb_slice trb_slice_of(const void *data, size_t len) { return (struct trb_slice){.data = data, .len = len}; }
+struct trb_slice trb_slice_of(const void *data, size_t len) {
+  return (struct trb_slice){.data = data, .len = len};
+}
 
-struct trb_slice trb_slice_str(const char *s) { return trb_slice_of(s, s ? strlen(s) : 0); }
+struct trb_slice trb_slice_str(const char *s) {
+  return trb_slice_of(s, s ? strlen(s) : 0);
+}
 
 bool trb_slice_equal(struct trb_slice a, struct trb_slice b) {
   return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
@@ -106,7 +110,9 @@ const char *trb_buf_cstr(struct trb_buf *buf) {
   return (const char *)buf->data;
 }
 
-struct trb_slice trb_buf_slice(const struct trb_buf *buf) { return trb_slice_of(buf->data, buf->len); }
+struct trb_slice trb_buf_slice(const struct trb_buf *buf) {
+  return trb_slice_of(buf->data, buf->len);
+}
 
 void trb_buf_clear(struct trb_buf *buf) {
   buf->len = 0;
@@ -214,8 +220,7 @@ bool trb_unhex(const char *text, uint8_t *ret_data, size_t len) {
   if (strlen(text) != 2 * len) return false;
   for (size_t i = 0; i < 2 * len; i++)
     if (hex_digit(text[i]) < 0) return false;
-  for (size_t i = 0; i < len; i++)
-    ret_data[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+  for (size_t i = 0; i < len; i++) ret_data[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
   return true;
 }
 
