@@ -256,7 +256,7 @@ static void bind_format(struct trb_stmt *stmt, const char *format, va_list args)
       case 'b': stmt_bind_blob(stmt, i, va_arg(args, struct trb_slice)); break;
       case 'v': stmt_bind_value(stmt, i, va_arg(args, struct trb_value)); break;
       case 'n': stmt_bind_null(stmt, i); break;
-      default: TRB_ASSERT(!"a known format letter");
+      default: trb_bug("unknown format letter", __FILE__, __LINE__);
     }
 }
 

@@ -1,0 +1,11 @@
+/* zip: zstd (common/zip.c). Pure, any thread (contexts are kept per thread or made per call). */
+#ifndef TRIBUTARY_ZIP_H
+#define TRIBUTARY_ZIP_H
+
+#include "tributary/base.h"
+
+enum trb_status zip_compress(struct trb_slice in, struct trb_buf *out);
+/* `raw_bytes` is the promised size: the output must be exactly it, and at most `max`. One frame, nothing behind it. */
+enum trb_status zip_expand(struct trb_slice in, size_t raw_bytes, size_t max, struct trb_buf *out, struct trb_error *err);
+
+#endif
