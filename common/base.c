@@ -87,6 +87,13 @@ void trb_buf_append_slice(struct trb_buf *buf, struct trb_slice s) { trb_buf_app
 void trb_buf_append_str(struct trb_buf *buf, const char *s) { trb_buf_append(buf, s, strlen(s)); }
 void trb_buf_append_byte(struct trb_buf *buf, uint8_t byte) { trb_buf_append(buf, &byte, 1); }
 
+uint8_t *trb_buf_extend(struct trb_buf *buf, size_t len) {
+  if (!buf_reserve(buf, len)) return NULL;
+  if (!buf->data) return (uint8_t *)buf; /* len 0 of nothing: any address that is not NULL */
+  buf->len += len;
+  return buf->data + buf->len - len;
+}
+
 void trb_buf_printf(struct trb_buf *buf, const char *format, ...) {
   va_list args, again;
   va_start(args, format);

@@ -58,6 +58,7 @@ void trb_buf_append(struct trb_buf *buf, const void *data, size_t len);
 void trb_buf_append_slice(struct trb_buf *buf, struct trb_slice s);
 void trb_buf_append_str(struct trb_buf *buf, const char *s);
 void trb_buf_append_byte(struct trb_buf *buf, uint8_t byte);
+uint8_t *trb_buf_extend(struct trb_buf *buf, size_t len); /* len more bytes, to be filled in; NULL on failure */
 void trb_buf_printf(struct trb_buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *trb_buf_cstr(struct trb_buf *buf); /* NUL-terminates (not counted in len); "" if failed */
 struct trb_slice trb_buf_slice(const struct trb_buf *buf);

@@ -20,8 +20,12 @@ void mp_put_bin(struct trb_buf *out, struct trb_slice s);
 void mp_put_array(struct trb_buf *out, size_t count);
 void mp_put_map(struct trb_buf *out, size_t count);
 void mp_put_value(struct trb_buf *out, struct trb_value value);
+/* The encoding of a value without the content of a TEXT or BLOB; its length. For hashing a value without copying it. */
+#define TRB_MP_HEAD_MAX 9
+size_t mp_value_head(struct trb_value value, uint8_t ret[TRB_MP_HEAD_MAX]);
 
-/* TRB_PEER unless `bytes` is exactly one well-formed value (nothing behind it). O(bytes). */
+/* TRB_PEER unless `bytes` is exactly one well-formed value (nothing behind it). O(bytes), no recursion, no memory.
+ * Extension types are refused; integers of any width and float32 are read though they are never written. */
 enum trb_status mp_check(struct trb_slice bytes, struct trb_error *err);
 
 /* A cursor with a sticky failure: after the first wrong type every get gives zero and `failed` stays; check once at the end. */
