@@ -30,7 +30,7 @@ enum {
   TRB_COLUMN_REQUIRED = 1,  /* NOT NULL in the branch's SQL and refused by the hub when NULL */
   TRB_COLUMN_SENSITIVE = 2, /* never flows down by default */
   TRB_COLUMN_CUSTOM = 4,
-  TRB_COLUMN_PERSONAL = 8,  /* masked unless asked for; never logged */
+  TRB_COLUMN_PERSONAL = 8, /* masked unless asked for; never logged */
 };
 enum {
   TRB_TABLE_EVENT = 1, /* may be about another site's row */
@@ -75,16 +75,28 @@ struct trb_custom_column {
   uint32_t max_bytes;
   bool sensitive;
 };
-/* Built-in plus custom. Bad names ([a-z][a-z0-9_]{0,40}), numbers out of range or clashes: TRB_PEER with the reason. Copies its input. */
+#define TRB_CUSTOM_TABLE_MIN 1000 /* numbers of custom tables */
+#define TRB_CUSTOM_TABLE_MAX 9999
+#define TRB_CUSTOM_COLUMN_MIN 62 /* numbers of custom columns, in built-in and in custom tables */
+#define TRB_CUSTOM_COLUMN_MAX 999
+#define TRB_CUSTOM_TABLES_MAX 500  /* how many: views and compound selects over all tables stay within SQLite's limits \
+                                    */
+#define TRB_CUSTOM_COLUMNS_MAX 100 /* in one table: its triggers stay within SQLite's expression depth of 1000 */
+#define TRB_CUSTOM_TEXT_BYTES_DEFAULT 1024
+#define TRB_CUSTOM_BYTES_MAX 131072
+/* Built-in plus custom. A custom table has the standard columns 1..3 (created_at, updated_at, created_by) too. Bad
+ * names ([a-z][a-z0-9_]{0,40}), numbers out of range or clashes: TRB_PEER with the reason. Copies its input. */
 enum trb_status catalogue_extend(const struct trb_custom_table *tables, size_t table_count,
                                  const struct trb_custom_column *columns, size_t column_count,
                                  struct trb_catalogue **ret, struct trb_error *err);
 
 size_t catalogue_count(const struct trb_catalogue *catalogue);
 const struct trb_table *catalogue_at(const struct trb_catalogue *catalogue, size_t index); /* ascending by number */
-const struct trb_table *catalogue_table(const struct trb_catalogue *catalogue, uint16_t number); /* NULL: unknown. O(1) */
+const struct trb_table *catalogue_table(const struct trb_catalogue *catalogue,
+                                        uint16_t number); /* NULL: unknown. O(1) */
 const struct trb_table *catalogue_named(const struct trb_catalogue *catalogue, const char *name);
-const struct trb_column *table_column(const struct trb_table *table, uint16_t number); /* NULL: unknown. O(1) for built in */
+const struct trb_column *table_column(const struct trb_table *table,
+                                      uint16_t number); /* NULL: unknown. O(1) for built in */
 const struct trb_column *table_column_named(const struct trb_table *table, const char *name);
 /* Index of a column in table->columns, or SIZE_MAX. */
 size_t table_column_index(const struct trb_table *table, uint16_t number);
@@ -92,6 +104,10 @@ size_t table_column_index(const struct trb_table *table, uint16_t number);
 /* Table numbers the code itself refers to are generated as TRB_T_<NAME> (e.g. TRB_T_customer) and columns as
  * TRB_C_<table>_<column>, from catalogue.def. */
 #include "tributary/catalogue_numbers.h"
+
+/* proto/TABLES.md: Markdown of every table and column. */
+void catalogue_write_docs(const struct trb_catalogue *catalogue, struct trb_buf *out);
+const char *column_type_name(enum trb_column_type type); /* "text", "int", .. */
 
 /* Does `value` fit the column? TRB_PEER with a reason that names table and column but never the value. */
 enum trb_status column_check(const struct trb_table *table, const struct trb_column *column, struct trb_value value,
@@ -102,7 +118,7 @@ enum trb_status column_check(const struct trb_table *table, const struct trb_col
 bool trb_id_valid(struct trb_slice id);     /* 1..64 characters of valid UTF-8 without control characters */
 bool trb_site_valid(struct trb_slice site); /* [a-z][a-z0-9-]{0,31} */
 #define TRB_SITE_BYTES_MAX 32
-#define TRB_HQ_SITE "hq" /* headquarters' own site name; branches may not take it */
+#define TRB_HQ_SITE "hq"               /* headquarters' own site name; branches may not take it */
 #define TRB_ROW_BYTES_MAX (256u << 10) /* one row, all values: a document chunk fits, a batch holds several */
 
 #endif
