@@ -25,7 +25,7 @@ static int setup(void **state) {
   snprintf(f->copy, sizeof f->copy, "%s/b.db", f->folder);
   *state = f;
   if (db_open(f->path, TRB_DB_CREATE, 0, &f->db, &f->err) != TRB_OK) return -1;
-  return db_exec(f->db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE, CHECK(length(v)<>3))", &f->err) == TRB_OK ? 0
+  return db_exec(f->db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE, CHECK(v NOT GLOB 'ba?v*'))", &f->err) == TRB_OK ? 0
                                                                                                                 : -1;
 }
 
@@ -79,8 +79,8 @@ static void values_go_in_and_come_out(void **state) {
 
 static void constraint_is_the_peers_and_names_no_value(void **state) {
   struct fixture *f = *state;
-  assert_int_equal(db_run(f->db, &f->err, "INSERT INTO t(v) VALUES(?)", "t", "bad"), TRB_PEER);
-  assert_null(strstr(f->err.text, "bad"));
+  assert_int_equal(db_run(f->db, &f->err, "INSERT INTO t(v) VALUES(?)", "t", "badvalue"), TRB_PEER);
+  assert_null(strstr(f->err.text, "badvalue"));
   assert_int_equal(count(f->db), 0);
 }
 
