@@ -17,7 +17,14 @@ enum trb_status text_idna_ascii(struct trb_slice domain, struct trb_buf *out, st
 /* GB18030 (superset of GBK, GB2312) to UTF-8; TRB_PEER with the byte offset on a broken sequence. */
 enum trb_status text_from_gb18030(struct trb_slice in, struct trb_buf *out, struct trb_error *err);
 
-/* Number of terminal columns a UTF-8 text takes (UAX #11 wide = 2); control characters count as 1. */
+/* For streams. The longest prefix that does not end inside a sequence: convert that much, keep the rest (up to 3 bytes). */
+size_t text_gb18030_complete(struct trb_slice in);
+/* As text_from_gb18030, but a broken byte becomes TEXT_BROKEN_BYTE, which no valid UTF-8 holds: the reader refuses the record
+ * it stands in and goes on with the next. */
+#define TEXT_BROKEN_BYTE 0xFF
+enum trb_status text_from_gb18030_marking(struct trb_slice in, struct trb_buf *out, struct trb_error *err);
+
+/* Number of terminal columns a UTF-8 text takes (UAX #11 wide = 2); control characters count as 1, combining marks 0. */
 size_t text_width(struct trb_slice in);
 
 #endif
