@@ -68,7 +68,8 @@ static void text_append_units(const UChar *units, int32_t len, struct trb_buf *o
   int32_t i = 0;
   while (i < len) {
     uint32_t c = units[i++];
-    if (U16_IS_LEAD(c) && i < len && U16_IS_TRAIL(units[i])) c = ((c - 0xD800) << 10) + (units[i++] - 0xDC00u) + 0x10000;
+    if (U16_IS_LEAD(c) && i < len && U16_IS_TRAIL(units[i]))
+      c = ((c - 0xD800) << 10) + (units[i++] - 0xDC00u) + 0x10000;
     if (c >= 0xD800 && c <= 0xDFFF) c = 0xFFFD;
     uint8_t bytes[4];
     size_t n = 0;
@@ -201,8 +202,8 @@ static bool text_is_han(UChar32 c) {
   return (c >= 0x2E80 && c <= 0x9FFF && c != 0x3000) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x20000 && c <= 0x3FFFF);
 }
 
-/* Where the piece that starts at `from` ends: at most TEXT_PIECE_UNITS on, after a character that is not Han if there is
- * one in its second half, so that no word is cut; never inside a surrogate pair. */
+/* Where the piece that starts at `from` ends: at most TEXT_PIECE_UNITS on, after a character that is not Han if there
+ * is one in its second half, so that no word is cut; never inside a surrogate pair. */
 static int32_t text_piece_end(const struct text_units *units, int32_t from) {
   int32_t end = from + TEXT_PIECE_UNITS;
   if (end >= units->len) return units->len;
@@ -302,8 +303,8 @@ enum trb_status text_idna_ascii(struct trb_slice domain, struct trb_buf *out, st
   char ascii[TEXT_DOMAIN_BYTES_MAX + 1];
   UIDNAInfo info = UIDNA_INFO_INITIALIZER;
   UErrorCode code = U_ZERO_ERROR;
-  int32_t len =
-      uidna_nameToASCII_UTF8(text_idna, (const char *)domain.data, (int32_t)domain.len, ascii, sizeof ascii, &info, &code);
+  int32_t len = uidna_nameToASCII_UTF8(text_idna, (const char *)domain.data, (int32_t)domain.len, ascii, sizeof ascii,
+                                       &info, &code);
   if (U_FAILURE(code) || info.errors || len <= 0 || len > TEXT_DOMAIN_BYTES_MAX)
     return trb_fail(err, TRB_PEER, "not a domain name");
   trb_buf_append(out, ascii, (size_t)len);
@@ -334,7 +335,8 @@ size_t text_gb18030_complete(struct trb_slice in) {
 }
 
 /* Converts up to the first broken sequence; *ret_at is its offset, or in.len. */
-static enum trb_status text_gb18030_run(struct trb_slice in, struct trb_buf *out, size_t *ret_at, struct trb_error *err) {
+static enum trb_status text_gb18030_run(struct trb_slice in, struct trb_buf *out, size_t *ret_at,
+                                        struct trb_error *err) {
   UErrorCode code = U_ZERO_ERROR;
   UConverter *converter = ucnv_open("gb18030", &code);
   if (U_FAILURE(code)) return text_icu_failed(code, "opening GB18030", err);
