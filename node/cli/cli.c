@@ -60,7 +60,8 @@ int cli_args(struct cli *cli, int min, int max, const char *usage) {
 
 int cli_failed(struct cli *cli, const struct trb_error *error) {
   fputs("tributary: ", cli->err);
-  cli_print_text(cli->err, trb_slice_str(error->text[0] ? error->text : "failed without a reason (a bug: please report)"));
+  cli_print_text(cli->err,
+                 trb_slice_str(error->text[0] ? error->text : "failed without a reason (a bug: please report)"));
   fputc('\n', cli->err);
   switch (error->status) {
     case TRB_OK: return CLI_DONE;
@@ -75,9 +76,7 @@ int cli_failed(struct cli *cli, const struct trb_error *error) {
   return CLI_FAILED;
 }
 
-static bool shows_progress(const struct cli *cli) {
-  return !cli->quiet && isatty(fileno(cli->err));
-}
+static bool shows_progress(const struct cli *cli) { return !cli->quiet && isatty(fileno(cli->err)); }
 
 void cli_progress(struct cli *cli, const char *what, int64_t done, int64_t total) {
   if (!shows_progress(cli)) return;
@@ -125,7 +124,7 @@ bool cli_duration(const char *text, int64_t *ret_seconds) {
 /* Bytes that are not UTF-8 are shown as \xNN too, and so are U+0080..U+009F (C1 controls) and the marks that turn the
  * direction of text (they can make a line say the opposite of what it holds). */
 static size_t safe_char(const uint8_t *p, size_t len) {
-  if (p[0] < 0x80) return p[0] >= 0x20 && p[0] != 0x7f && p[0] != '\\' ? 1 : 0;
+  if (p[0] < 0x80) return p[0] >= 0x20 && p[0] != 0x7f ? 1 : 0;
   size_t need = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
   if (need > len || !trb_utf8_valid(trb_slice_of(p, need))) return 0;
   if (p[0] == 0xc2 && p[1] < 0xa0) return 0;
@@ -141,9 +140,7 @@ void cli_print_text(FILE *out, struct trb_slice text) {
       fwrite(text.data + i, 1, n, out);
       i += n;
     } else {
-      if (text.data[i] == '\\') fputc('\\', out);
-      else fprintf(out, "\\x%02x", text.data[i]);
-      ++i;
+      fprintf(out, "\\x%02x", text.data[i++]);
     }
   }
 }

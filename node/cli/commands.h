@@ -1,7 +1,7 @@
 /* commands: one row for each command of `tributary`, and every command's function.
  *
- * The table is in main.c, the long help texts in help.c, each function in the file named beside it here. A command is
- * listed in the table only once it exists. */
+ * The table is in main.c, the long help texts in help_text.c, each function in the file named beside it here. A command
+ * is listed in the table only once it exists. */
 #ifndef NODE_CLI_COMMANDS_H
 #define NODE_CLI_COMMANDS_H
 
@@ -43,7 +43,7 @@ int cmd_doctor(struct cli *cli);  /* doctor.c */
 int cmd_metrics(struct cli *cli); /* metrics.c */
 int cmd_demo(struct cli *cli);    /* demo.c */
 
-/* help.c: the texts, and what is printed from the table. */
+/* help.c: what is printed from the table. */
 void help_program(FILE *out);
 void help_group(FILE *out, const char *name);
 void help_command(FILE *out, const struct cli_command *command);
@@ -52,6 +52,8 @@ void help_man(FILE *out); /* the man page, deploy/man/tributary.1 */
  * words. */
 const char *help_nearest(const char *name, const char *word);
 
+/* help_text.c */
+extern const char help_overview[], help_files[];
 extern const char help_hub_init[], help_hub_run[], help_hub_invite[], help_hub_sites[], help_hub_suspend[],
     help_hub_resume[], help_hub_revoke[], help_hub_backup[], help_hub_go[], help_policy[], help_rejected[],
     help_rotate[], help_verify[], help_branch_join[], help_branch_run[], help_import[], help_schema[], help_find[],

@@ -1,0 +1,90 @@
+/* main: the table of commands, and the way from a command line to one of them. */
+#include <signal.h>
+#include <string.h>
+
+#include "commands.h"
+
+const struct cli_command cli_commands[] = {
+    {NULL, NULL, NULL, NULL, NULL, NULL},
+};
+
+static const struct cli_command *find_command(const char *name, const char *sub, bool *ret_group) {
+  *ret_group = false;
+  for (const struct cli_command *c = cli_commands; c->name; ++c) {
+    if (strcmp(c->name, name) != 0) continue;
+    if (!c->sub || (sub && strcmp(c->sub, sub) == 0)) return c;
+    *ret_group = true;
+  }
+  return NULL;
+}
+
+static int say_unknown(const char *group, const char *word) {
+  const char *near = help_nearest(group, word);
+  fprintf(stderr, "tributary: there is no command '%s%s", group ? group : "", group ? " " : "");
+  cli_print_text(stderr, trb_slice_str(word));
+  fputs("'", stderr);
+  if (near) fprintf(stderr, "; did you mean '%s%s%s'?", group ? group : "", group ? " " : "", near);
+  fputs("\nRun 'tributary --help' to see the commands.\n", stderr);
+  return CLI_USAGE;
+}
+
+/* A failed write (a full disk behind a redirection) must not look like success. */
+static int finish(int code) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+  fputs("tributary: the output could not be written in full\n", stderr);
+  return code == CLI_DONE ? CLI_FAILED : code;
+}
+
+static int run_command(const struct cli_command *command, int argc, char **argv) {
+  struct cli cli = {.argc = argc, .argv = argv, .out = stdout, .err = stderr};
+  if (cli_flag(&cli, "--help") || cli_flag(&cli, "-h")) {
+    help_command(stdout, command);
+    return CLI_DONE;
+  }
+  cli.json = cli_flag(&cli, "--json");
+  cli.quiet = cli_flag(&cli, "--quiet");
+  cli.yes = cli_flag(&cli, "--yes");
+  return command->run(&cli);
+}
+
+int main(int argc, char **argv) {
+  signal(SIGPIPE, SIG_IGN); /* `tributary ... | head` ends by the failed write */
+  if (argc < 2) {
+    help_program(stderr);
+    return CLI_USAGE;
+  }
+  const char *name = argv[1];
+  if (strcmp(name, "--version") == 0) {
+    puts("tributary " TRB_VERSION);
+    return finish(CLI_DONE);
+  }
+  if (strcmp(name, "--man") == 0) {
+    help_man(stdout);
+    return finish(CLI_DONE);
+  }
+  bool wants_help = strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0;
+  if (wants_help && argc == 2) {
+    help_program(stdout);
+    return finish(CLI_DONE);
+  }
+  if (wants_help) { /* tributary help COMMAND [SUBCOMMAND] */
+    ++argv;
+    --argc;
+    name = argv[1];
+  }
+  bool group;
+  const struct cli_command *command = find_command(name, argc > 2 ? argv[2] : NULL, &group);
+  if (!command && !group) return say_unknown(NULL, name);
+  if (!command) {
+    bool asked = wants_help || (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0));
+    if (argc > 2 && !asked) return say_unknown(name, argv[2]);
+    help_group(asked ? stdout : stderr, name);
+    return asked ? finish(CLI_DONE) : CLI_USAGE;
+  }
+  if (wants_help) {
+    help_command(stdout, command);
+    return finish(CLI_DONE);
+  }
+  int words = command->sub ? 3 : 2;
+  return finish(run_command(command, argc - words, argv + words));
+}
