@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-#define HLC_MS_MAX ((INT64_C(1) << (64 - TRB_HLC_COUNTER_BITS)) - 1)
+/* The year 6429: an HLC also fits a signed 64-bit integer, SQLite's. */
+#define HLC_MS_MAX ((INT64_C(1) << (63 - TRB_HLC_COUNTER_BITS)) - 1)
+#define HLC_MAX ((trb_hlc)INT64_MAX)
 
 /* Readings come from another machine and may be anything: sums are made in 128 bits and brought back in range, so that
  * every implementation gets the same answer. */
@@ -36,7 +38,7 @@ void clock_effective(const struct trb_mark_time *marks, size_t count, const stru
     while (segment + 1 < acceptance->segment_count && segments[segment + 1].first_mark <= marks[i].number) segment++;
     int64_t correction = acceptance->segment_count ? acceptance->correction_ms[segment] : 0;
     trb_hlc t = trb_hlc_of_ms(clamp((__int128)marks[i].wall_ms + correction, 0, HLC_MS_MAX));
-    trb_hlc next = previous == UINT64_MAX ? previous : previous + 1;
+    trb_hlc next = previous >= HLC_MAX ? HLC_MAX : previous + 1;
     if (t < next) t = next;
     if (t > acceptance->limit) t = acceptance->limit;
     ret_times[i] = previous = t;
