@@ -78,18 +78,23 @@ enum trb_status db_open(const char *path, enum trb_db_mode mode, int busy_ms, st
   return TRB_OK;
 }
 
-static void stmt_free(struct trb_stmt *stmt) {
+static void stmt_drop(struct trb_stmt *stmt) {
   if (!stmt) return;
   sqlite3_finalize(stmt->handle);
   free(stmt->sql);
   free(stmt);
 }
 
+void stmt_free(struct trb_stmt **stmt_p) {
+  stmt_drop(*stmt_p);
+  *stmt_p = NULL;
+}
+
 void db_close(struct trb_db **db_p) {
   struct trb_db *db = *db_p;
   if (!db) return;
   *db_p = NULL;
-  for (size_t i = 0; i < CACHE_SLOTS; i++) stmt_free(db->cache[i]);
+  for (size_t i = 0; i < CACHE_SLOTS; i++) stmt_drop(db->cache[i]);
   sqlite3_close(db->handle);
   free(db->path);
   free(db);
@@ -133,6 +138,23 @@ static uint64_t hash_text(const char *s) { /* FNV-1a: short keys, no adversary *
   return h;
 }
 
+enum trb_status db_prepare(struct trb_db *db, const char *sql, struct trb_stmt **ret, struct trb_error *err) {
+  struct trb_stmt *stmt = calloc(1, sizeof *stmt);
+  if (!stmt || !(stmt->sql = strdup(sql))) {
+    free(stmt);
+    return trb_fail(err, TRB_NOMEM, "out of memory");
+  }
+  stmt->db = db;
+  int rc = sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt->handle, NULL);
+  if (rc != SQLITE_OK) {
+    enum trb_status status = db_failed(db, rc, err);
+    stmt_drop(stmt);
+    return status;
+  }
+  *ret = stmt;
+  return TRB_OK;
+}
+
 enum trb_status db_query(struct trb_db *db, const char *sql, struct trb_stmt **ret, struct trb_error *err) {
   uint64_t hash = hash_text(sql);
   size_t slot = SIZE_MAX;
@@ -148,20 +170,11 @@ enum trb_status db_query(struct trb_db *db, const char *sql, struct trb_stmt **r
     if (!stmt) break;
   }
   TRB_ASSERT(slot != SIZE_MAX); /* eight statements in use at once on one probe path */
-  struct trb_stmt *stmt = calloc(1, sizeof *stmt);
-  if (!stmt || !(stmt->sql = strdup(sql))) {
-    free(stmt);
-    return trb_fail(err, TRB_NOMEM, "out of memory");
-  }
-  stmt->db = db;
+  struct trb_stmt *stmt = NULL;
+  enum trb_status status = db_prepare(db, sql, &stmt, err);
+  if (status != TRB_OK) return status;
   stmt->hash = hash;
-  int rc = sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt->handle, NULL);
-  if (rc != SQLITE_OK) {
-    enum trb_status status = db_failed(db, rc, err);
-    stmt_free(stmt);
-    return status;
-  }
-  stmt_free(db->cache[slot]);
+  stmt_drop(db->cache[slot]);
   db->cache[slot] = stmt;
   *ret = stmt;
   return TRB_OK;

@@ -31,6 +31,10 @@ bool db_in_transaction(const struct trb_db *db);
 
 /* A prepared statement for `sql` (cached by text, at most 256 kept), reset and unbound, ready to bind. */
 enum trb_status db_query(struct trb_db *db, const char *sql, struct trb_stmt **ret, struct trb_error *err);
+/* A statement of the caller's own, outside the cache, for hot paths: prepared once, no look-up by text. The caller calls
+ * stmt_done after each use and stmt_free (takes and nulls) before db_close. */
+enum trb_status db_prepare(struct trb_db *db, const char *sql, struct trb_stmt **ret, struct trb_error *err);
+void stmt_free(struct trb_stmt **stmt_p);
 /* Parameters count from 1. Bound bytes are borrowed until stmt_done. Bind failures show at stmt_step. */
 void stmt_bind_int(struct trb_stmt *stmt, int index, int64_t value);
 void stmt_bind_real(struct trb_stmt *stmt, int index, double value);

@@ -64,6 +64,7 @@ enum trb_status down_render(struct trb_db *reader, const struct trb_catalogue *c
                             uint32_t *ret_flags, struct trb_error *err);
 enum trb_status down_clear(struct trb_db *writer, int64_t site, uint64_t version, struct trb_error *err);
 enum trb_status down_pending(struct trb_db *db, int64_t site, int64_t *ret_count, struct trb_error *err);
+/* rejected_change rows are rendered from the view rejected_change_of of node/sql/hub.sql (rid = set_aside.no). */
 /* A row of a table that flows down to one site (rejected_change) or to all sites (site 0, HQ tables) changed: note it. unify_row does this for HQ tables. */
 enum trb_status down_note(struct unify *u, int64_t site, uint16_t table, int64_t rid, struct trb_error *err);
 

@@ -12,7 +12,8 @@
 #define TRB_PROTO_MAX 1
 #define TRB_FRAME_BYTES_MAX (TRB_BATCH_BYTES_MAX + (16u << 10)) /* MAXMSGSIZE of both sockets */
 #define TRB_DOWN_BYTES_MAX (256u << 10) /* rows in one DOWN: applied in slices of at most 20 ms */
-#define TRB_CREDIT_BYTES (4u << 20)     /* unacknowledged batch bytes as they travel; never below two batches */
+/* Unacknowledged batch bytes as they travel: a whole 'continues' pass, which is acknowledged only at its end, and two batches. */
+#define TRB_CREDIT_BYTES (TRB_CONTINUES_BYTES_MAX + 2 * TRB_BATCH_BYTES_MAX)
 
 #define TRB_MESSAGE(name, number, from) struct wire_##name {
 #define TRB_END };
