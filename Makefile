@@ -1,7 +1,9 @@
 # Tributary. `make help` lists the targets. Everything is built under build/$(VARIANT).
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
+comma := ,
 
+VERSION := 0.1.0
 VARIANT ?= gcc
 B := build/$(VARIANT)
 CC_gcc := gcc
@@ -26,7 +28,6 @@ OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-o
 OPT_tsan := -O1 -g -fsanitize=thread
 OPT_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -DTRB_FUZZ
 OPT := $(OPT_$(VARIANT))
-VERSION := 0.1.0
 CPPFLAGS := -Iinclude -Iproto -I$(B)/gen -D_GNU_SOURCE -DTRB_VERSION='"$(VERSION)"' $(PKG_CFLAGS)
 CFLAGS := -std=c11 $(OPT) $(CWARN) -fPIE
 CXXFLAGS := -std=c++17 $(OPT) $(WARN) -fPIE
@@ -41,7 +42,7 @@ BIN := $(B)/tributary
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all
-all: $(BIN)
+all: $(BIN) ## the program, build/gcc/tributary (VARIANT=clang|asan|tsan: others)
 
 $(BIN): $(B)/node/cli/main.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
@@ -67,15 +68,64 @@ $(B)/tests/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -Itests -MMD -MP $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lcmocka
 
-.PHONY: unit
-unit: $(UNIT)
-	@for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
-
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: fmt
-fmt:
-	git ls-files -co --exclude-standard '*.c' '*.h' '*.cc' | xargs clang-format -i
+# ---- packages: what building needs, and what testing needs on top ----
+PACKAGES := build-essential pkg-config libzmq3-dev libmsgpack-dev libsqlite3-dev libssl-dev libjansson-dev libinih-dev \
+  libsystemd-dev libicu-dev libzstd-dev libxxhash-dev libphonenumber-dev sqlite3 python3
+TEST_PACKAGES := clang clang-format clang-tidy cppcheck libclang-rt-14-dev libcmocka-dev python3-pytest python3-zmq \
+  python3-msgpack python3-nacl python3-cryptography python3-zstandard python3-xxhash man-db systemd libsqlcipher-dev sqlcipher
+APT := $(if $(filter 0,$(shell id -u)),,sudo) env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500
+define install_missing
+@missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q '^install ok' || echo $$p; done); \
+if [ -n "$$missing" ]; then echo "installing: "$$missing; \
+  $(APT) install -y --no-install-recommends $$missing || { $(APT) update && $(APT) install -y --no-install-recommends $$missing; }; fi
+endef
+.PHONY: deps build-deps
+deps: ## installs the missing Debian packages (with sudo when not root)
+	$(call install_missing,$(PACKAGES) $(TEST_PACKAGES))
+build-deps:
+	$(call install_missing,$(PACKAGES))
+
+# ---- demo: the packages come first, and the flags they bring are read by a make of its own ----
+.PHONY: demo run-demo demo-data
+demo: build-deps ## a hub and four branches on this machine, sample data, narrated (under a minute)
+	@$(MAKE) -s -j2 all demo-data
+	@$(BIN) demo --data build/demo $(DEMO_FLAGS)
+demo-data: build/demo/made
+build/demo/made: tests/data/generate_zh.py tests/data/split_source.py tests/data/chicago_early_childhood.csv
+	@mkdir -p $(@D)
+	/usr/bin/python3 tests/data/generate_zh.py --customers 5000 --branches 4 --seed 7 --out $(@D)
+	/usr/bin/python3 tests/data/split_source.py tests/data/chicago_early_childhood.csv $(@D) 4
+	@touch $@
+
+include tests/tests.mk
+
+# ---- install ----
+PREFIX ?= /usr/local
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+UNITS := $(wildcard deploy/systemd/*)
+.PHONY: install
+install: all ## to DESTDIR and PREFIX (/usr/local): program, man page, units, sample configuration
+	install -Dm755 $(BIN) $(DESTDIR)$(PREFIX)/bin/tributary
+	install -Dm644 deploy/man/tributary.1 $(DESTDIR)$(PREFIX)/share/man/man1/tributary.1
+	install -d $(DESTDIR)$(UNITDIR)
+	for u in $(UNITS); do sed 's|/usr/bin/tributary|$(PREFIX)/bin/tributary|' $$u > $(DESTDIR)$(UNITDIR)/$${u##*/} || exit 1; done
+	install -Dm644 deploy/sysusers.d/tributary.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/tributary.conf
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/doc/tributary README.md LICENSE CHANGELOG deploy/sample/*
+
+.PHONY: man
+man: $(BIN) ## deploy/man/tributary.1 from the help texts
+	@mkdir -p deploy/man
+	$(BIN) --man > deploy/man/tributary.1
+.PHONY: compdb
+compdb: ## compile_commands.json for editors and clang-tidy
+	@{ echo '['; for f in $(C_SRC) node/cli/main.c; do \
+	  printf '%s{"directory":"%s","file":"%s","command":"%s"}\n' "$$sep" "$(CURDIR)" "$$f" \
+	    '$(subst ",\",$(CC) $(CPPFLAGS) $(CFLAGS)) -c '"$$f"; sep=,; done; echo ']'; } > compile_commands.json
 .PHONY: clean
-clean:
-	rm -rf build
+clean: ## removes everything that was built
+	rm -rf build compile_commands.json
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
