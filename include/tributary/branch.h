@@ -1,7 +1,8 @@
 /* branch: a branch office's daemon and the commands that act on its directory.
  *
- * One loop, one thread: wake-up (inotify, data_version), seal, session, apply down. Files of DIR: node.ini, lock, control.sock,
- * keys/{sign,curve,hub.keyset} (0600), replica.db (anyone's; rollback journal), outbox.db (the daemon's alone; WAL). */
+ * One loop, one thread: wake-up (inotify, data_version), seal, session, apply down. Files of DIR: node.ini, lock,
+ * control.sock, keys/{sign,curve,hub.keyset} (0600), replica.db (anyone's; rollback journal), outbox.db (the daemon's
+ * alone; WAL). */
 #ifndef TRIBUTARY_BRANCH_H
 #define TRIBUTARY_BRANCH_H
 
@@ -14,12 +15,23 @@ struct branch_join_result {
   char site[33];
   char endpoint[121];
 };
-/* Makes DIR and keys, redeems the token (again with the same keys after a crash in between), writes node.ini, installs replica.db and outbox.db. Waits at most timeout_ms. */
-enum trb_status branch_join(const char *dir, const struct trb_token *token, int timeout_ms, struct branch_join_result *ret,
-                            struct trb_error *err);
+/* Makes DIR and keys, redeems the token (again with the same keys after a crash in between), writes node.ini, installs
+ * replica.db and outbox.db. Waits at most timeout_ms. */
+enum trb_status branch_join(const char *dir, const struct trb_token *token, int timeout_ms,
+                            struct branch_join_result *ret, struct trb_error *err);
 /* Until SIGTERM/SIGINT (seals what is committed, stops cleanly). once: until in sync with the hub, then ends. */
 enum trb_status branch_run(const char *dir, bool once, struct trb_error *err);
-/* words[0]: status, seal, rotate, metrics. Through control.sock when the daemon runs, else directly on the files. status answers a JSON object. */
+/* What `status` answers (JSON; numbers are integers, times unix ms, 0 for never):
+ *   role "branch", site, endpoint, connected (bool), suspended (bool), in_sync (bool: nothing unsealed, all
+ * acknowledged, digests equal), marks_unsealed, sealed_sequence, acked_sequence, safe_sequence, waiting_batches,
+ * waiting_changes, waiting_bytes, refused (rows), last_heard_ms, last_acked_ms, down_version, down_rows, digests_equal
+ * (bool), digests: object of table name -> {rows, sum (16 hex digits)} of live rows at acked_sequence, hold: {code,
+ * text} when the hub holds the stream, alarms: array of {name, text} (name: capture_damaged, outbox_growing, lock_held,
+ *   clock_unsure, stream_held, disk_full ...).
+ * What `metrics` answers: one flat JSON object, name -> number; names of counters end in _total. node/cli/metrics.c
+ * makes Prometheus text of it. */
+/* words[0]: status, seal, rotate, metrics. Through control.sock when the daemon runs, else directly on the files.
+ * status answers a JSON object. */
 enum trb_status branch_command(const char *dir, size_t count, const char *const *words, struct trb_buf *out,
                                struct trb_error *err);
 
