@@ -313,15 +313,20 @@ enum trb_status text_idna_ascii(struct trb_slice domain, struct trb_buf *out, st
 
 /* --- GB18030 --- */
 
-/* Length of the sequence that starts here, 0 when the bytes given do not complete it. A lead byte is 81..FE; a second
- * byte of 30..39 announces four bytes, any other two (GB 18030-2005 section 4). Broken bytes count as one. */
+static bool text_between(uint8_t c, uint8_t low, uint8_t high) { return c >= low && c <= high; }
+
+/* Length of the sequence that starts here; 1 for a broken byte; 0 when the bytes given do not decide it. Two bytes
+ * are 81..FE 40..FE without 7F, four are 81..FE 30..39 81..FE 30..39 (GB 18030-2005 section 4). */
 static size_t text_gb18030_sequence(struct trb_slice in, size_t at) {
-  uint8_t lead = in.data[at];
-  if (lead < 0x81 || lead == 0xFF) return 1;
-  if (at + 1 >= in.len) return 0;
-  bool four = in.data[at + 1] >= 0x30 && in.data[at + 1] <= 0x39;
-  if (!four) return 2;
-  return at + 4 <= in.len ? 4 : 0;
+  const uint8_t *p = in.data + at;
+  size_t left = in.len - at;
+  if (!text_between(p[0], 0x81, 0xFE)) return 1;
+  if (left < 2) return 0;
+  if (!text_between(p[1], 0x30, 0x39)) return text_between(p[1], 0x40, 0xFE) && p[1] != 0x7F ? 2 : 1;
+  if (left < 3) return 0;
+  if (!text_between(p[2], 0x81, 0xFE)) return 1;
+  if (left < 4) return 0;
+  return text_between(p[3], 0x30, 0x39) ? 4 : 1;
 }
 
 size_t text_gb18030_complete(struct trb_slice in) {
@@ -375,8 +380,9 @@ enum trb_status text_from_gb18030_marking(struct trb_slice in, struct trb_buf *o
     enum trb_status status = text_gb18030_run(trb_slice_of(in.data, take), out, &at, err);
     if (status) return status;
     if (at < take) {
+      size_t skip = text_gb18030_sequence(in, at);
       trb_buf_append_byte(out, TEXT_BROKEN_BYTE);
-      at++;
+      at += skip ? skip : in.len - at;
     }
     in = trb_slice_of(in.data + at, in.len - at);
   }
