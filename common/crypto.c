@@ -50,6 +50,31 @@ void crypto_hash2(struct trb_slice a, struct trb_slice b, uint8_t ret[TRB_HASH_B
 
 void crypto_hash(struct trb_slice data, uint8_t ret[TRB_HASH_BYTES]) { crypto_hash2(data, trb_slice_of(NULL, 0), ret); }
 
+struct crypto_hasher {
+  EVP_MD_CTX *ctx;
+};
+
+struct crypto_hasher *crypto_hasher_new(void) {
+  struct crypto_hasher *hasher = calloc(1, sizeof *hasher);
+  if (hasher) hasher->ctx = EVP_MD_CTX_new();
+  if (hasher && hasher->ctx && EVP_DigestInit_ex(hasher->ctx, EVP_sha256(), NULL) == 1) return hasher;
+  crypto_hasher_end(&hasher, NULL);
+  return NULL;
+}
+
+void crypto_hasher_add(struct crypto_hasher *hasher, struct trb_slice data) {
+  TRB_ASSERT(!data.len || EVP_DigestUpdate(hasher->ctx, data.data, data.len) == 1);
+}
+
+void crypto_hasher_end(struct crypto_hasher **hasher_p, uint8_t ret[TRB_HASH_BYTES]) {
+  struct crypto_hasher *hasher = *hasher_p;
+  *hasher_p = NULL;
+  if (!hasher) return;
+  if (ret) TRB_ASSERT(EVP_DigestFinal_ex(hasher->ctx, ret, NULL) == 1);
+  EVP_MD_CTX_free(hasher->ctx);
+  free(hasher);
+}
+
 void crypto_random(void *ret, size_t len) {
   uint8_t *at = ret;
   while (len) {

@@ -47,6 +47,7 @@ static const struct {
      "  tbl INTEGER NOT NULL, -- number of the table\n"
      "  row TEXT NOT NULL, -- id of the row\n"
      "  line INTEGER, -- line of the file\n"
+     "  hash INTEGER, -- of the row as written: the undo spares a row that was changed since\n"
      "  PRIMARY KEY(import_id,tbl,row)\n"
      ") WITHOUT ROWID"},
     {"_trb_meta",

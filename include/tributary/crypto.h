@@ -10,6 +10,11 @@
 
 void crypto_hash(struct trb_slice data, uint8_t ret[TRB_HASH_BYTES]);
 void crypto_hash2(struct trb_slice a, struct trb_slice b, uint8_t ret[TRB_HASH_BYTES]); /* of a followed by b */
+/* The same over bytes that come in pieces. */
+struct crypto_hasher;
+struct crypto_hasher *crypto_hasher_new(void); /* NULL: no memory */
+void crypto_hasher_add(struct crypto_hasher *hasher, struct trb_slice data);
+void crypto_hasher_end(struct crypto_hasher **hasher_p, uint8_t ret[TRB_HASH_BYTES]); /* takes and nulls; ret may be NULL */
 void crypto_random(void *ret, size_t len); /* the kernel's generator; failure is a bug (abort) */
 bool crypto_equal(const void *a, const void *b, size_t len); /* constant time */
 void crypto_wipe(void *p, size_t len);
