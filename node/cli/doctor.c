@@ -130,7 +130,7 @@ static void check_disk(struct doctor *d) {
 /* ---- keys ---- */
 
 static void check_key(struct doctor *d, const char *name) {
-  char path[PATH_BYTES], next[PATH_BYTES + 16];
+  char path[PATH_BYTES], next[PATH_BYTES + 80];
   struct stat st;
   snprintf(path, sizeof path, "%s/keys/%s", d->dir, name);
   if (lstat(path, &st) != 0) {
