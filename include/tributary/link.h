@@ -1,7 +1,7 @@
 /* link: ZeroMQ. common/link.c is the only file that names zmq_*. Rules Z1 to Z9 of the design are kept here:
- * the ZAP handler is bound before the ROUTER and lives in the same thread (if it dies, nothing is served); the site comes
- * from the User-Id of every message, read from the body frame; no User-Id means the message is dropped; routing ids
- * are never trusted; extra frames are refused; sends never block; the client is watched and reconnected by us.
+ * the ZAP handler is bound before the ROUTER and lives in the same thread (if it dies, nothing is served); the site
+ * comes from the User-Id of every message, read from the body frame; no User-Id means the message is dropped; routing
+ * ids are never trusted; extra frames are refused; sends never block; the client is watched and reconnected by us.
  *
  * Impure. One thread owns a server or client. */
 #ifndef TRIBUTARY_LINK_H
@@ -9,16 +9,16 @@
 
 #include "tributary/crypto.h"
 
-#define TRB_LINK_USER_MAX 33         /* site name, or "guest" */
-#define TRB_LINK_GUEST "guest"       /* no site may have this name */
-#define TRB_LINK_ROUTE_BYTES_MAX 32  /* libzmq's own routing ids are 5 bytes */
+#define TRB_LINK_USER_MAX 33        /* site name, or "guest" */
+#define TRB_LINK_GUEST "guest"      /* no site may have this name */
+#define TRB_LINK_ROUTE_BYTES_MAX 32 /* libzmq's own routing ids are 5 bytes */
 #define TRB_HEARTBEAT_IVL_MS 5000
-/* A peer of which nothing *whole* came for so long is dropped (libzmq counts whole frames only), so these also say how slow a line
- * may be: the largest DOWN at 70 kbit/s, the largest batch at 75 kbit/s. */
+/* A peer of which nothing *whole* came for so long is dropped (libzmq counts whole frames only), so these also say how
+ * slow a line may be: the largest DOWN at 70 kbit/s, the largest batch at 75 kbit/s. */
 #define TRB_HEARTBEAT_BRANCH_MS 30000
 #define TRB_HEARTBEAT_HUB_MS 120000
 #define TRB_LINK_WAIT_FDS_MAX 16
-#define TRB_HANDSHAKE_IVL_MS 5000    /* a silent connection is cut */
+#define TRB_HANDSHAKE_IVL_MS 5000 /* a silent connection is cut */
 
 struct link_context; /* one a process (bcb659e0) */
 enum trb_status link_context_new(struct link_context **ret, struct trb_error *err);
@@ -35,24 +35,29 @@ struct link_route {
 };
 struct link_frame {
   struct link_route route;
-  char user[TRB_LINK_USER_MAX];        /* given when the connection was let in: revocation is checked by the caller, per frame (Z5) */
+  char user[TRB_LINK_USER_MAX]; /* given when the connection was let in: revocation is checked by the caller, per frame
+                                   (Z5) */
   uint8_t curve_public[TRB_KEY_BYTES]; /* of the connection, for guests and rotation (ZAP metadata) */
   struct trb_slice body;               /* borrowed until the next receive */
 };
-/* Binds inproc://zeromq.zap.01 and then the endpoint; "tcp://...:0" or ":*" chooses a port (see link_server_endpoint). */
-enum trb_status link_server_open(struct link_context *context, const char *endpoint, const uint8_t curve_secret[TRB_KEY_BYTES],
-                                 link_authorise_fn *authorise, void *arg, struct link_server **ret, struct trb_error *err);
+/* Binds inproc://zeromq.zap.01 and then the endpoint; "tcp://...:0" or ":*" chooses a port (see link_server_endpoint).
+ */
+enum trb_status link_server_open(struct link_context *context, const char *endpoint,
+                                 const uint8_t curve_secret[TRB_KEY_BYTES], link_authorise_fn *authorise, void *arg,
+                                 struct link_server **ret, struct trb_error *err);
 const char *link_server_endpoint(const struct link_server *server);
-/* A further endpoint (number 1) with the next CURVE key during a rotation, behind the same handler; remove(…, 0) ends the old one. */
-enum trb_status link_server_add(struct link_server *server, const char *endpoint, const uint8_t curve_secret[TRB_KEY_BYTES],
-                                struct trb_error *err);
+/* A further endpoint (number 1) with the next CURVE key during a rotation, behind the same handler; remove(…, 0) ends
+ * the old one. */
+enum trb_status link_server_add(struct link_server *server, const char *endpoint,
+                                const uint8_t curve_secret[TRB_KEY_BYTES], struct trb_error *err);
 void link_server_remove(struct link_server *server, size_t index);
 void link_server_close(struct link_server **server_p);
-/* Call until TRB_AGAIN after every link_wait: admission runs in here, so a server that is not received from lets nobody in.
- * One message; answers pending ZAP requests on the way. TRB_AGAIN: none. Multi-part or oversized messages are dropped and counted. */
+/* Call until TRB_AGAIN after every link_wait: admission runs in here, so a server that is not received from lets nobody
+ * in. One message; answers pending ZAP requests on the way. TRB_AGAIN: none. Multi-part or oversized messages are
+ * dropped and counted. */
 enum trb_status link_server_receive(struct link_server *server, struct link_frame *ret, struct trb_error *err);
-/* Never blocks. TRB_AGAIN: that peer does not read, its queue is full, the frame is lost (session_routed when it comes back);
- * TRB_ABSENT: no such route any more; TRB_PEER: over TRB_FRAME_BYTES_MAX. */
+/* Never blocks. TRB_AGAIN: that peer does not read, its queue is full, the frame is lost (session_routed when it comes
+ * back); TRB_ABSENT: no such route any more; TRB_PEER: over TRB_FRAME_BYTES_MAX. */
 enum trb_status link_server_send(struct link_server *server, const struct link_route *route, struct trb_slice body);
 struct link_counters {
   uint64_t received, sent, dropped_no_user, dropped_shape, refused, handshakes_failed;
@@ -64,20 +69,22 @@ struct link_client_keys {
   uint8_t server_public[TRB_KEY_BYTES], public_key[TRB_KEY_BYTES], secret[TRB_KEY_BYTES];
 };
 enum link_event { LINK_NONE, LINK_CONNECTED, LINK_DISCONNECTED, LINK_REFUSED /* by ZAP, or wrong server key */ };
-/* Connects in the background; nothing is sent before the handshake is done (IMMEDIATE). The caller reconnects by closing and opening after its back-off. */
-enum trb_status link_client_open(struct link_context *context, const char *endpoint, const struct link_client_keys *keys,
-                                 struct link_client **ret, struct trb_error *err);
+/* Connects in the background; nothing is sent before the handshake is done (IMMEDIATE). The caller reconnects by
+ * closing and opening after its back-off. */
+enum trb_status link_client_open(struct link_context *context, const char *endpoint,
+                                 const struct link_client_keys *keys, struct link_client **ret, struct trb_error *err);
 void link_client_close(struct link_client **client_p);
-/* Next event, LINK_NONE when there is none. One CONNECTED at most and one end (DISCONNECTED or REFUSED), after which the client is closed and
- * opened anew. A name that cannot be resolved gives no event: the core's own time limit ends the attempt. */
+/* Next event, LINK_NONE when there is none. One CONNECTED at most and one end (DISCONNECTED or REFUSED), after which
+ * the client is closed and opened anew. A name that cannot be resolved gives no event: the core's own time limit ends
+ * the attempt. */
 enum link_event link_client_event(struct link_client *client);
 enum trb_status link_client_receive(struct link_client *client, struct trb_slice *ret_body, struct trb_error *err);
 /* TRB_AGAIN: not connected, or the queue is full (then close: the core's window never fills it on a living line). */
 enum trb_status link_client_send(struct link_client *client, struct trb_slice body);
 
-/* Waits until something can be read on the server, the client (each may be NULL) or one of the fds, at most timeout_ms (-1: for ever). ret_ready
- * (NULL allowed) tells which fds. A signal ends the wait early with TRB_OK. */
-enum trb_status link_wait(struct link_server *server, struct link_client *client, const int *fds, bool *ret_ready, size_t fd_count,
-                          int timeout_ms, struct trb_error *err);
+/* Waits until something can be read on the server, the client (each may be NULL) or one of the fds, at most timeout_ms
+ * (-1: for ever). ret_ready (NULL allowed) tells which fds. A signal ends the wait early with TRB_OK. */
+enum trb_status link_wait(struct link_server *server, struct link_client *client, const int *fds, bool *ret_ready,
+                          size_t fd_count, int timeout_ms, struct trb_error *err);
 
 #endif
