@@ -93,10 +93,11 @@ demo: build-deps ## a hub and four branches on this machine, sample data, narrat
 	@$(MAKE) -s -j2 all demo-data
 	@$(BIN) demo --data build/demo $(DEMO_FLAGS)
 demo-data: build/demo/made
-build/demo/made: tests/data/generate_zh.py tests/data/split_source.py tests/data/chicago_early_childhood.csv
+build/demo/made: tests/data/generate_zh.py tests/data/split_source.py tests/data/chicago.map tests/data/chicago_early_childhood.csv
 	@mkdir -p $(@D)
 	/usr/bin/python3 tests/data/generate_zh.py --customers 5000 --branches 4 --seed 7 --out $(@D)
-	/usr/bin/python3 tests/data/split_source.py tests/data/chicago_early_childhood.csv $(@D) 4
+	/usr/bin/python3 tests/data/split_source.py tests/data/chicago_early_childhood.csv $(@D)
+	cp tests/data/chicago.map $(@D)
 	@touch $@
 
 include tests/tests.mk
