@@ -112,6 +112,12 @@ static bool conf_equal(const struct trb_conf *a, const struct trb_conf *b) {
   return equal;
 }
 
+static bool has_control(const char *value) {
+  for (; *value; value++)
+    if ((unsigned char)*value < ' ' || *value == 0x7f) return true;
+  return false;
+}
+
 enum trb_status conf_save(const char *dir, const struct trb_conf *conf, struct trb_error *err) {
   char path[PATH_MAX];
   TRB_BUF_AUTO text = {0};
@@ -124,6 +130,7 @@ enum trb_status conf_save(const char *dir, const struct trb_conf *conf, struct t
                                                  : "none");
   for (unsigned i = 0; i < FIELD_COUNT; i++) {
     const char *value = (const char *)conf + fields[i].offset;
+    if (has_control(value)) return trb_fail(err, TRB_PEER, "The setting %s has control characters.", fields[i].key);
     if (*value) trb_buf_printf(&text, "%s = %s\n", fields[i].key, value);
   }
   if (text.failed) return trb_fail(err, TRB_NOMEM, "Out of memory while writing %s.", path);
