@@ -137,10 +137,11 @@ static void refuse_column(const struct trb_table *table, const struct trb_column
       refuse(table->name, column->name, "(typeof(@)<>'real'AND typeof(@)<>'integer')OR abs(@)>1.7976931348623157e308",
              "must be a number", out);
       return;
-    case TRB_COL_DATE: /* completed to a day, a date is one when SQLite's date() gives it back */
+    case TRB_COL_DATE: /* completed to a day, a date is one when date() gives it back; without a modifier it echoes
+                          02-30 */
       refuse(table->name, column->name,
              "typeof(@)='blob'OR instr(@,x'00')OR(length(@)<>10 AND length(@)<>7 AND length(@)<>4)"
-             "OR date(substr(@||'-01-01',1,10))IS NOT substr(@||'-01-01',1,10)",
+             "OR date(substr(@||'-01-01',1,10),'+0 days')IS NOT substr(@||'-01-01',1,10)",
              "must be a date: YYYY-MM-DD, YYYY-MM or YYYY", out);
       return;
     case TRB_COL_SITE:

@@ -1,0 +1,526 @@
+#include "tributary/capture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* How the check works: sqlite_master is read once, sorted by name; schema_branch_each walks what should be there, and
+ * each object is looked up. The first walk only compares, under a read transaction; a second one repairs, under a write
+ * transaction. */
+
+struct found { /* a row of sqlite_master; in the arena */
+  const char *name, *type, *sql;
+  bool expected;
+};
+
+struct check {
+  struct trb_db *db;
+  bool repair;
+  struct trb_capture_report *report;
+  struct trb_arena arena;
+  struct found *found; /* ascending by name */
+  size_t found_count;
+  const struct trb_table *rebuilt; /* the table whose triggers went with it */
+};
+
+static void check_done(struct check *check) { trb_arena_free(&check->arena); }
+#define CHECK_AUTO __attribute__((cleanup(check_done))) struct check
+
+const char *capture_damage_text(enum trb_damage damage) {
+  switch (damage) {
+    case TRB_DAMAGE_TRIGGER_MISSING: return "a trigger was missing; restored";
+    case TRB_DAMAGE_TRIGGER_ALTERED: return "a trigger had been altered; restored";
+    case TRB_DAMAGE_TABLE_MISSING: return "a table was missing; made again, its rows come back from headquarters";
+    case TRB_DAMAGE_TABLE_ALTERED: return "a table had been altered; built anew with its rows";
+    case TRB_DAMAGE_COLUMN_MISSING: return "a column was missing; added";
+    case TRB_DAMAGE_UNIQUE_INDEX: return "a unique index had been added; dropped, since it lets rows vanish unseen";
+    case TRB_DAMAGE_OTHER: return "an index or view was missing or altered; restored";
+    case TRB_DAMAGE_GUARD_LEFT: return "capture had been switched off by a row in _trb_guard; switched on";
+    case TRB_DAMAGE_WAL: return "the file had been switched to WAL; rollback journal needed";
+  }
+  return "?";
+}
+
+static void note(struct check *check, enum trb_damage damage, const struct trb_table *table, const char *name) {
+  struct trb_capture_report *report = check->report;
+  if (check->repair) return; /* noted by the first walk already */
+  if (report->count < TRB_FINDINGS_MAX) {
+    struct trb_finding *finding = &report->findings[report->count];
+    *finding = (struct trb_finding){.damage = damage, .table = table ? table->number : 0};
+    strncpy(finding->name, name, sizeof finding->name - 1);
+  }
+  report->count++;
+  report->scrub |= damage != TRB_DAMAGE_OTHER && damage != TRB_DAMAGE_WAL;
+}
+
+/* ---- what stands in the file ---- */
+
+static int compare_found(const void *key, const void *element) {
+  return strcmp(key, ((const struct found *)element)->name);
+}
+
+static struct found *look_up(struct check *check, const char *name) {
+  if (!check->found_count) return NULL;
+  return bsearch(name, check->found, check->found_count, sizeof *check->found, compare_found);
+}
+
+/* Automatic indexes have no SQL and are not looked at here. */
+#define SQL_COUNT_OBJECTS "SELECT count(*) FROM sqlite_master WHERE sql IS NOT NULL"
+#define SQL_OBJECTS "SELECT name,type,sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
+
+static enum trb_status load_objects(struct check *check, struct trb_error *err) {
+  int64_t count;
+  TRB_STMT_AUTO *stmt = NULL;
+  enum trb_status status = db_get_int(check->db, err, &count, SQL_COUNT_OBJECTS, "");
+  if (!status) status = db_query(check->db, SQL_OBJECTS, &stmt, err);
+  if (status) return status;
+  check->found = trb_arena_alloc(&check->arena, (size_t)(count + 1) * sizeof *check->found);
+  if (!check->found) return trb_fail(err, TRB_NOMEM, "no memory to check replica.db");
+  for (bool row;;) {
+    status = stmt_step(stmt, &row, err);
+    if (status || !row || check->found_count == (size_t)count) return status;
+    struct found *found = &check->found[check->found_count++];
+    found->name = trb_arena_str(&check->arena, stmt_slice(stmt, 0));
+    found->type = trb_arena_str(&check->arena, stmt_slice(stmt, 1));
+    found->sql = trb_arena_str(&check->arena, stmt_slice(stmt, 2));
+    if (!found->name || !found->type || !found->sql) return trb_fail(err, TRB_NOMEM, "no memory to check replica.db");
+  }
+}
+
+/* ---- the shape of a table whose text is not the expected one ---- */
+
+#define SQL_WITHOUT_ROWID "SELECT wr FROM pragma_table_list WHERE schema='main' AND name=?1"
+#define SQL_COLUMN "SELECT type,pk,dflt_value IS NOT NULL FROM pragma_table_info(?1) WHERE name=?2"
+#define SQL_KEY_COLUMNS "SELECT count(*) FROM pragma_table_info(?1) WHERE pk>0"
+#define SQL_CONSTRAINTS                                                                 \
+  "SELECT (SELECT count(*) FROM pragma_index_list(?1) WHERE \"unique\" AND origin='u')" \
+  "+(SELECT count(*) FROM pragma_foreign_key_list(?1))"
+
+/* *ret_type: "" when there is no such column. */
+static enum trb_status column_shape(struct trb_db *db, const char *table, const char *column, char ret_type[16],
+                                    bool *ret_key, bool *ret_default, struct trb_error *err) {
+  TRB_STMT_AUTO *stmt = NULL;
+  bool row;
+  enum trb_status status = db_queryf(db, err, &stmt, SQL_COLUMN, "tt", table, column);
+  if (!status) status = stmt_step(stmt, &row, err);
+  if (status) return status;
+  memset(ret_type, 0, 16);
+  *ret_key = *ret_default = false;
+  if (!row) return TRB_OK;
+  strncpy(ret_type, stmt_text(stmt, 0), 15);
+  if (!ret_type[0]) ret_type[0] = '?'; /* a column without a type is there all the same */
+  *ret_key = stmt_int(stmt, 1) > 0;
+  *ret_default = stmt_int(stmt, 2) != 0;
+  return TRB_OK;
+}
+
+static bool has_word(const char *sql, const char *word) { return strcasestr(sql, word) != NULL; }
+
+/* *ret_sound: rows cannot vanish past the triggers and equal values are equal bytes. Further columns of a client are
+ * left alone. */
+static enum trb_status table_sound(struct check *check, const struct trb_table *table, const struct found *found,
+                                   bool *ret_sound, struct trb_error *err) {
+  int64_t without_rowid, keys, constraints;
+  char type[16];
+  bool key, has_default;
+  *ret_sound = false;
+  if (has_word(found->sql, "COLLATE") || has_word(found->sql, "CONFLICT")) return TRB_OK;
+  enum trb_status status = db_get_int(check->db, err, &without_rowid, SQL_WITHOUT_ROWID, "t", table->name);
+  if (!status) status = db_get_int(check->db, err, &keys, SQL_KEY_COLUMNS, "t", table->name);
+  if (!status) status = db_get_int(check->db, err, &constraints, SQL_CONSTRAINTS, "t", table->name);
+  if (!status) status = column_shape(check->db, table->name, "id", type, &key, &has_default, err);
+  if (status || !without_rowid || keys != 1 || constraints || !key || strcmp(type, "TEXT") != 0) return status;
+  if (table->owner == TRB_OWNER_BRANCH && !has_default) return TRB_OK;
+  for (size_t i = 0; i < table->column_count; i++) {
+    const struct trb_column *column = &table->columns[i];
+    status = column_shape(check->db, table->name, column->name, type, &key, &has_default, err);
+    if (status) return status;
+    if (type[0] && strcmp(type, schema_type(column->type)) != 0) return TRB_OK;
+  }
+  *ret_sound = true;
+  return TRB_OK;
+}
+
+/* ---- putting right ---- */
+
+static enum trb_status drop(struct check *check, const char *type, const char *name, struct trb_error *err) {
+  TRB_BUF_AUTO sql = {0};
+  trb_buf_printf(&sql, "DROP %s \"", type);
+  for (const char *p = name; *p; p++) { /* a client's object may be called anything */
+    if (*p == '"') trb_buf_append_byte(&sql, '"');
+    trb_buf_append_byte(&sql, (uint8_t)*p);
+  }
+  trb_buf_append_str(&sql, "\"");
+  return sql.failed ? trb_fail(err, TRB_NOMEM, "no memory to repair replica.db")
+                    : db_exec(check->db, trb_buf_cstr(&sql), err);
+}
+
+/* `"a","b"`: what the standing table shares with the catalogue; required columns never NULL, so that no row is lost on
+ * the way. */
+static enum trb_status shared_columns(struct check *check, const struct trb_table *table, struct trb_buf *names,
+                                      struct trb_buf *values, struct trb_error *err) {
+  for (size_t i = 0; i < table->column_count; i++) {
+    const struct trb_column *column = &table->columns[i];
+    char type[16];
+    bool key, has_default;
+    enum trb_status status = column_shape(check->db, table->name, column->name, type, &key, &has_default, err);
+    if (status) return status;
+    bool required = table->owner == TRB_OWNER_BRANCH && (column->flags & TRB_COLUMN_REQUIRED);
+    if (!type[0] && !required) continue;
+    const char *zero = strcmp(schema_type(column->type), "TEXT") == 0 ? "''" : "0";
+    trb_buf_printf(names, ",\"%s\"", column->name);
+    if (!required)
+      trb_buf_printf(values, ",\"%s\"", column->name);
+    else if (type[0])
+      trb_buf_printf(values, ",coalesce(\"%s\",%s)", column->name, zero);
+    else
+      trb_buf_printf(values, ",%s", zero);
+  }
+  return TRB_OK;
+}
+
+/* Through a temporary table rather than a rename, which would rewrite or refuse a client's own views and triggers. */
+static enum trb_status rebuild(struct check *check, const struct trb_schema_object *object, struct trb_error *err) {
+  TRB_BUF_AUTO names = {0}, values = {0}, sql = {0};
+  const char *name = object->name;
+  enum trb_status status = shared_columns(check, object->table, &names, &values, err);
+  if (status) return status;
+  trb_buf_printf(&sql,
+                 "CREATE TEMP TABLE _trb_copy AS SELECT id%s FROM main.\"%s\";DROP TABLE main.\"%s\";%s;"
+                 "INSERT OR REPLACE INTO main.\"%s\"(id%s)SELECT * FROM temp._trb_copy WHERE id IS NOT NULL;"
+                 "DROP TABLE temp._trb_copy",
+                 trb_buf_cstr(&values), name, name, object->sql, name, trb_buf_cstr(&names));
+  if (names.failed || values.failed || sql.failed) return trb_fail(err, TRB_NOMEM, "no memory to repair %s", name);
+  check->rebuilt = object->table;
+  return db_exec(check->db, trb_buf_cstr(&sql), err);
+}
+
+static enum trb_status create(struct check *check, const struct trb_schema_object *object, struct trb_error *err) {
+  if (!check->repair) return TRB_OK;
+  if (object->kind == TRB_SCHEMA_TABLE) check->rebuilt = object->table;
+  return db_exec(check->db, object->sql, err);
+}
+
+static enum trb_status check_columns(struct check *check, const struct trb_table *table, struct trb_error *err) {
+  for (size_t i = 0; i < table->column_count; i++) {
+    TRB_BUF_AUTO sql = {0};
+    char type[16];
+    bool key, has_default;
+    enum trb_status status =
+        column_shape(check->db, table->name, table->columns[i].name, type, &key, &has_default, err);
+    if (!status && !type[0]) {
+      note(check, TRB_DAMAGE_COLUMN_MISSING, table, table->columns[i].name);
+      schema_add_column(table, &table->columns[i], &sql);
+      if (check->repair) status = db_exec(check->db, trb_buf_cstr(&sql), err);
+    }
+    if (status) return status;
+  }
+  return TRB_OK;
+}
+
+static enum trb_status check_table(struct check *check, const struct trb_schema_object *object,
+                                   const struct found *found, struct trb_error *err) {
+  if (strcmp(found->sql, object->sql) == 0 || !object->table) return TRB_OK;
+  bool sound;
+  enum trb_status status = table_sound(check, object->table, found, &sound, err);
+  if (status) return status;
+  if (sound) return check_columns(check, object->table, err);
+  note(check, TRB_DAMAGE_TABLE_ALTERED, object->table, object->name);
+  return check->repair ? rebuild(check, object, err) : TRB_OK;
+}
+
+static const char *const type_names[] = {
+    [TRB_SCHEMA_TABLE] = "table",
+    [TRB_SCHEMA_INDEX] = "index",
+    [TRB_SCHEMA_TRIGGER] = "trigger",
+    [TRB_SCHEMA_VIEW] = "view",
+};
+
+static enum trb_damage damage_of(enum trb_schema_kind kind, bool missing) {
+  if (kind == TRB_SCHEMA_TABLE) return TRB_DAMAGE_TABLE_MISSING;
+  if (kind != TRB_SCHEMA_TRIGGER) return TRB_DAMAGE_OTHER;
+  return missing ? TRB_DAMAGE_TRIGGER_MISSING : TRB_DAMAGE_TRIGGER_ALTERED;
+}
+
+/* schema_visit: one object that should be there. */
+static enum trb_status check_object(void *context, const struct trb_schema_object *object, struct trb_error *err) {
+  struct check *check = context;
+  bool went_along = object->table && object->table == check->rebuilt; /* dropped with its table */
+  struct found *found = object->kind != TRB_SCHEMA_TABLE && went_along ? NULL : look_up(check, object->name);
+  if (found) found->expected = true;
+  bool right_type = found && strcmp(found->type, type_names[object->kind]) == 0;
+  if (right_type && object->kind == TRB_SCHEMA_TABLE) return check_table(check, object, found, err);
+  if (right_type && strcmp(found->sql, object->sql) == 0) return TRB_OK;
+  note(check, damage_of(object->kind, !found), object->table, object->name);
+  enum trb_status status = found && check->repair ? drop(check, found->type, found->name, err) : TRB_OK;
+  return status ? status : create(check, object, err);
+}
+
+/* Triggers of ours that should not be there: an older version's, or somebody's imitation. */
+static enum trb_status check_strangers(struct check *check, struct trb_error *err) {
+  enum trb_status status = TRB_OK;
+  for (size_t i = 0; !status && i < check->found_count; i++) {
+    const struct found *found = &check->found[i];
+    if (found->expected || strcmp(found->type, "trigger") != 0 || strncmp(found->name, "_trb_", 5) != 0) continue;
+    note(check, TRB_DAMAGE_TRIGGER_ALTERED, NULL, found->name);
+    if (check->repair) status = drop(check, "TRIGGER IF EXISTS", found->name, err);
+  }
+  return status;
+}
+
+#define SQL_UNIQUE_INDEXES                                                                           \
+  "SELECT m.name,m.tbl_name FROM sqlite_master AS m WHERE m.type='index' AND m.sql IS NOT NULL AND " \
+  "EXISTS(SELECT 1 FROM pragma_index_list(m.tbl_name) AS l WHERE l.name=m.name AND l.\"unique\")"
+
+/* One at a time, since a drop ends the walk over sqlite_master. */
+static enum trb_status check_unique_indexes(struct check *check, const struct trb_catalogue *catalogue,
+                                            struct trb_error *err) {
+  TRB_BUF_AUTO names = {0};
+  {
+    TRB_STMT_AUTO *stmt = NULL;
+    bool row;
+    enum trb_status status = db_query(check->db, SQL_UNIQUE_INDEXES, &stmt, err);
+    while (!status && !(status = stmt_step(stmt, &row, err)) && row) {
+      const struct trb_table *table = catalogue_named(catalogue, stmt_text(stmt, 1));
+      if (!table || !schema_at_branch(table)) continue; /* a client's own table */
+      note(check, TRB_DAMAGE_UNIQUE_INDEX, table, stmt_text(stmt, 0));
+      trb_buf_append(&names, stmt_text(stmt, 0), stmt_slice(stmt, 0).len + 1);
+    }
+    if (status) return status;
+  }
+  if (names.failed) return trb_fail(err, TRB_NOMEM, "no memory to check replica.db");
+  enum trb_status status = TRB_OK;
+  for (size_t at = 0; check->repair && !status && at < names.len; at += strlen((char *)names.data + at) + 1)
+    status = drop(check, "INDEX IF EXISTS", (char *)names.data + at, err);
+  return status;
+}
+
+static enum trb_status check_guard_row(struct check *check, struct trb_error *err) {
+  int64_t rows = 0;
+  if (!check->repair && !look_up(check, "_trb_guard")) return TRB_OK;
+  enum trb_status status = db_get_int(check->db, err, &rows, "SELECT count(*) FROM _trb_guard", "");
+  if (status || !rows) return status;
+  note(check, TRB_DAMAGE_GUARD_LEFT, NULL, "_trb_guard");
+  return check->repair ? db_exec(check->db, "DELETE FROM _trb_guard", err) : TRB_OK;
+}
+
+/* One walk inside the caller's transaction. */
+static enum trb_status walk(struct trb_db *db, const struct trb_catalogue *catalogue, bool repair,
+                            struct trb_capture_report *report, struct trb_error *err) {
+  CHECK_AUTO check = {.db = db, .repair = repair, .report = report};
+  enum trb_status status = load_objects(&check, err);
+  /* Unique indexes first: a table that is built anew must not find them. */
+  if (!status) status = check_unique_indexes(&check, catalogue, err);
+  if (!status) status = schema_branch_each(catalogue, check_object, &check, err);
+  if (!status) status = check_strangers(&check, err);
+  return status ? status : check_guard_row(&check, err);
+}
+
+/* ---- journal ---- */
+
+static enum trb_status journal_mode(struct trb_db *db, const char *pragma, bool *ret_wal, struct trb_error *err) {
+  TRB_BUF_AUTO mode = {0};
+  enum trb_status status = db_get_bytes(db, err, &mode, pragma, "");
+  if (!status) *ret_wal = strcmp(trb_buf_cstr(&mode), "wal") == 0;
+  return status;
+}
+
+enum trb_status capture_connect(struct trb_db *db, struct trb_error *err) {
+  bool wal;
+  enum trb_status status = journal_mode(db, "PRAGMA journal_mode=TRUNCATE", &wal, err);
+  if (status) return status;
+  if (wal)
+    return trb_fail(err, TRB_AGAIN, "replica.db is in WAL mode and another program has it open: close that program");
+  return db_exec(db, "PRAGMA synchronous=EXTRA", err);
+}
+
+static enum trb_status check_journal(struct trb_db *db, struct trb_capture_report *report, struct trb_error *err) {
+  bool wal;
+  enum trb_status status = journal_mode(db, "PRAGMA journal_mode", &wal, err);
+  if (status || !wal) return status;
+  struct check check = {.report = report};
+  note(&check, TRB_DAMAGE_WAL, NULL, "replica.db");
+  status = capture_connect(db, NULL);
+  report->wal_stays = status == TRB_AGAIN;
+  return status == TRB_AGAIN || status == TRB_OK ? TRB_OK : capture_connect(db, err);
+}
+
+/* ---- the calls ---- */
+
+static enum trb_status repair(struct trb_db *db, const struct trb_catalogue *catalogue, struct trb_error *err) {
+  struct trb_capture_report unused = {0};
+  enum trb_status status = db_begin(db, err);
+  if (status) return status;
+  status = walk(db, catalogue, true, &unused, err);
+  if (!status)
+    status =
+        db_run(db, err, "INSERT OR IGNORE INTO _trb_meta(name,value)VALUES('installed_at'," TRB_SQL_NOW_MS ")", "");
+  if (!status) return db_commit(db, err);
+  db_rollback(db);
+  return status;
+}
+
+enum trb_status capture_install(struct trb_db *db, const struct trb_catalogue *catalogue, struct trb_error *err) {
+  enum trb_status status = capture_connect(db, err);
+  return status ? status : repair(db, catalogue, err);
+}
+
+static enum trb_status look(struct trb_db *db, const struct trb_catalogue *catalogue, int64_t *schema_version,
+                            struct trb_capture_report *report, struct trb_error *err) {
+  int64_t version;
+  enum trb_status status = db_begin_read(db, err);
+  if (!status) status = db_get_int(db, err, &version, "PRAGMA schema_version", "");
+  if (!status && version != *schema_version) {
+    report->looked = true;
+    status = walk(db, catalogue, false, report, err);
+    if (!status) *schema_version = version;
+  }
+  db_rollback(db);
+  return status;
+}
+
+enum trb_status capture_check(struct trb_db *db, const struct trb_catalogue *catalogue, int64_t *schema_version,
+                              struct trb_capture_report *ret_report, struct trb_error *err) {
+  struct trb_capture_report report = {0};
+  int64_t version = *schema_version;
+  enum trb_status status = check_journal(db, &report, err);
+  size_t journal_findings = report.count;
+  if (!status) status = look(db, catalogue, &version, &report, err);
+  if (!status && report.count > journal_findings) {
+    status = repair(db, catalogue, err);
+    /* The repair moved the version itself; what another program does from here on moves it again. */
+    if (!status) status = db_get_int(db, err, &version, "PRAGMA schema_version", "");
+  }
+  if (status) return status;
+  *schema_version = version;
+  *ret_report = report;
+  return TRB_OK;
+}
+
+/* ---- custom definitions ---- */
+
+#define SQL_CUSTOM_TABLES "SELECT number,name,doc,branch_writes FROM custom_table ORDER BY number,id LIMIT ?1"
+#define SQL_CUSTOM_COLUMNS                                                                                           \
+  "SELECT table_number,number,name,type,doc,max_bytes,sensitive FROM custom_column ORDER BY table_number,number,id " \
+  "LIMIT ?1"
+#define CUSTOM_COLUMN_ROWS_MAX 20000 /* all tables together */
+
+static enum trb_status load_custom_tables(struct trb_db *db, struct trb_arena *arena, struct trb_custom_table **ret,
+                                          size_t *ret_count, struct trb_error *err) {
+  struct trb_custom_table *tables = trb_arena_alloc(arena, (TRB_CUSTOM_TABLES_MAX + 1) * sizeof *tables);
+  if (!tables) return trb_fail(err, TRB_NOMEM, "no memory for the catalogue");
+  TRB_STMT_AUTO *stmt = NULL;
+  size_t count = 0;
+  bool row;
+  enum trb_status status = db_queryf(db, err, &stmt, SQL_CUSTOM_TABLES, "i", (int64_t)TRB_CUSTOM_TABLES_MAX + 1);
+  while (!status && !(status = stmt_step(stmt, &row, err)) && row) {
+    int64_t number = stmt_int(stmt, 0);
+    tables[count++] = (struct trb_custom_table){
+        .number = number < 0 || number > UINT16_MAX ? 0 : (uint16_t)number,
+        .name = trb_arena_str(arena, stmt_slice(stmt, 1)),
+        .doc = trb_arena_str(arena, stmt_slice(stmt, 2)),
+        .branch_writes = stmt_int(stmt, 3) != 0,
+    };
+  }
+  *ret = tables;
+  *ret_count = count;
+  return status;
+}
+
+static uint16_t number_of(int64_t number) { return number < 0 || number > UINT16_MAX ? 0 : (uint16_t)number; }
+
+static enum trb_status load_custom_columns(struct trb_db *db, struct trb_arena *arena, struct trb_custom_column **ret,
+                                           size_t *ret_count, struct trb_error *err) {
+  int64_t rows;
+  enum trb_status status = db_get_int(db, err, &rows, "SELECT count(*) FROM custom_column", "");
+  if (status) return status;
+  if (rows > CUSTOM_COLUMN_ROWS_MAX)
+    return trb_fail(err, TRB_PEER, "more than %d custom columns", CUSTOM_COLUMN_ROWS_MAX);
+  struct trb_custom_column *columns = trb_arena_alloc(arena, (size_t)(rows + 1) * sizeof *columns);
+  if (!columns) return trb_fail(err, TRB_NOMEM, "no memory for the catalogue");
+  TRB_STMT_AUTO *stmt = NULL;
+  size_t count = 0;
+  bool row;
+  status = db_queryf(db, err, &stmt, SQL_CUSTOM_COLUMNS, "i", rows);
+  while (!status && !(status = stmt_step(stmt, &row, err)) && row) {
+    int64_t max_bytes = stmt_int(stmt, 5);
+    columns[count++] = (struct trb_custom_column){
+        .table = number_of(stmt_int(stmt, 0)),
+        .number = number_of(stmt_int(stmt, 1)),
+        .name = trb_arena_str(arena, stmt_slice(stmt, 2)),
+        .type = trb_arena_str(arena, stmt_slice(stmt, 3)),
+        .doc = trb_arena_str(arena, stmt_slice(stmt, 4)),
+        .max_bytes = max_bytes < 0 || max_bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)max_bytes,
+        .sensitive = stmt_int(stmt, 6) != 0,
+    };
+  }
+  *ret = columns;
+  *ret_count = count;
+  return status;
+}
+
+#define SQL_HAS_CUSTOM \
+  "SELECT count(*)=2 FROM sqlite_master WHERE type='table' AND name IN('custom_table','custom_column')"
+
+enum trb_status capture_catalogue(struct trb_db *db, struct trb_catalogue **ret, struct trb_error *err) {
+  TRB_ARENA_AUTO arena = {0};
+  struct trb_custom_table *tables = NULL;
+  struct trb_custom_column *columns = NULL;
+  size_t table_count = 0, column_count = 0;
+  int64_t present;
+  enum trb_status status = db_get_int(db, err, &present, SQL_HAS_CUSTOM, "");
+  if (!status && present) status = load_custom_tables(db, &arena, &tables, &table_count, err);
+  if (!status && present) status = load_custom_columns(db, &arena, &columns, &column_count, err);
+  if (status) return status;
+  if (table_count + column_count) return catalogue_extend(tables, table_count, columns, column_count, ret, err);
+  *ret = catalogue_builtin();
+  return TRB_OK;
+}
+
+enum trb_status capture_extend(struct trb_db *db, struct trb_catalogue **catalogue_p, struct trb_error *err) {
+  struct trb_catalogue *extended = NULL;
+  enum trb_status status = capture_catalogue(db, &extended, err);
+  if (!status) status = repair(db, extended, err);
+  if (status) {
+    catalogue_unref(&extended);
+    return status;
+  }
+  catalogue_unref(catalogue_p);
+  *catalogue_p = extended;
+  return TRB_OK;
+}
+
+/* ---- rows and marks ---- */
+
+enum trb_status capture_suspend(struct trb_db *db, const char *reason, struct trb_error *err) {
+  TRB_ASSERT(db_in_transaction(db));
+  return db_run(db, err, "INSERT INTO _trb_guard(reason)VALUES(?1)", "t", reason);
+}
+
+enum trb_status capture_resume(struct trb_db *db, struct trb_error *err) {
+  return db_run(db, err, "DELETE FROM _trb_guard", "");
+}
+
+enum trb_status capture_scan_rows(struct trb_db *db, const struct trb_table *table, struct trb_slice after_id,
+                                  int64_t limit, struct trb_stmt **ret, struct trb_error *err) {
+  TRB_BUF_AUTO sql = {0};
+  schema_select_page(table, &sql);
+  if (sql.failed) return trb_fail(err, TRB_NOMEM, "no memory to read %s", table->name);
+  return db_queryf(db, err, ret, trb_buf_cstr(&sql), "si", after_id, limit);
+}
+
+enum trb_status capture_row(struct trb_db *db, const struct trb_table *table, struct trb_slice id,
+                            struct trb_stmt **ret, struct trb_error *err) {
+  TRB_BUF_AUTO sql = {0};
+  schema_select_row(table, &sql);
+  if (sql.failed) return trb_fail(err, TRB_NOMEM, "no memory to read %s", table->name);
+  return db_queryf(db, err, ret, trb_buf_cstr(&sql), "s", id);
+}
+
+#define SQL_MARK                                           \
+  "INSERT INTO _trb_mark(tbl,row,op,part,mask,wall,nonce)" \
+  "VALUES(?1,?2,?3,?4,?5," TRB_SQL_NOW_MS ",random())"
+
+enum trb_status capture_mark(struct trb_db *db, uint16_t table, struct trb_slice id, int op, int part, int64_t mask,
+                             struct trb_error *err) {
+  return db_run(db, err, SQL_MARK, "isiii", (int64_t)table, id, (int64_t)op, (int64_t)part, mask);
+}
