@@ -143,8 +143,12 @@ static bool custom_name_valid(const char *name) {
 
 /* A custom table is created in files that hold tables of our own; the hub's stand in node/sql. */
 static bool table_name_reserved(const char *name) {
-  static const char *const reserved[] = {"row_state", "record",  "party", "cluster",    "claim",
-                                         "batch",     "history", "down",  "site_stream"};
+  static const char *const reserved[] = {
+      "row_state",     "record",    "party",        "cluster",    "claim",
+      "batch",         "history",   "down",         "site_no",    "stream",
+      "fork",          "bad_batch", "digest",       "set_aside",  "tombstone",
+      "backup",        "key",       "subscription", "batch_hash", "rejected_change_of",
+      "backup_stream", "down_row",  "access_log",   "review",     "policy"};
   for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++)
     if (strcmp(name, reserved[i]) == 0) return true;
   return strncmp(name, "sqlite_", 7) == 0 || strncmp(name, "trb_", 4) == 0 || strncmp(name, "hub_", 4) == 0 ||

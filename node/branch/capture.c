@@ -1,3 +1,4 @@
+/* capture: see include/tributary/capture.h. */
 #include "tributary/capture.h"
 
 #include <stdlib.h>
@@ -19,7 +20,8 @@ struct check {
   struct trb_arena arena;
   struct found *found; /* ascending by name */
   size_t found_count;
-  const struct trb_table *rebuilt; /* the table whose triggers went with it */
+  const struct trb_table *absent;  /* its triggers are missing because the table is: said once */
+  const struct trb_table *rebuilt; /* its indexes and triggers went when we dropped it */
 };
 
 static void check_done(struct check *check) { trb_arena_free(&check->arena); }
@@ -195,9 +197,7 @@ static enum trb_status rebuild(struct check *check, const struct trb_schema_obje
 }
 
 static enum trb_status create(struct check *check, const struct trb_schema_object *object, struct trb_error *err) {
-  if (!check->repair) return TRB_OK;
-  if (object->kind == TRB_SCHEMA_TABLE) check->rebuilt = object->table;
-  return db_exec(check->db, object->sql, err);
+  return check->repair ? db_exec(check->db, object->sql, err) : TRB_OK;
 }
 
 static enum trb_status check_columns(struct check *check, const struct trb_table *table, struct trb_error *err) {
@@ -244,13 +244,16 @@ static enum trb_damage damage_of(enum trb_schema_kind kind, bool missing) {
 /* schema_visit: one object that should be there. */
 static enum trb_status check_object(void *context, const struct trb_schema_object *object, struct trb_error *err) {
   struct check *check = context;
-  bool went_along = object->table && object->table == check->rebuilt; /* dropped with its table */
-  struct found *found = object->kind != TRB_SCHEMA_TABLE && went_along ? NULL : look_up(check, object->name);
+  bool is_table = object->kind == TRB_SCHEMA_TABLE;
+  struct found *found = look_up(check, object->name);
   if (found) found->expected = true;
+  if (!is_table && object->table && object->table == check->rebuilt) found = NULL;
   bool right_type = found && strcmp(found->type, type_names[object->kind]) == 0;
-  if (right_type && object->kind == TRB_SCHEMA_TABLE) return check_table(check, object, found, err);
+  if (right_type && is_table) return check_table(check, object, found, err);
   if (right_type && strcmp(found->sql, object->sql) == 0) return TRB_OK;
-  note(check, damage_of(object->kind, !found), object->table, object->name);
+  if (!object->table || object->table != check->absent)
+    note(check, damage_of(object->kind, !found), object->table, object->name);
+  if (is_table) check->absent = object->table;
   enum trb_status status = found && check->repair ? drop(check, found->type, found->name, err) : TRB_OK;
   return status ? status : create(check, object, err);
 }
@@ -346,7 +349,9 @@ static enum trb_status check_journal(struct trb_db *db, struct trb_capture_repor
 
 /* ---- the calls ---- */
 
-static enum trb_status repair(struct trb_db *db, const struct trb_catalogue *catalogue, struct trb_error *err) {
+/* *ret_version: the schema version this leaves, read before the commit lets anybody else in. */
+static enum trb_status repair(struct trb_db *db, const struct trb_catalogue *catalogue, int64_t *ret_version,
+                              struct trb_error *err) {
   struct trb_capture_report unused = {0};
   enum trb_status status = db_begin(db, err);
   if (status) return status;
@@ -354,14 +359,16 @@ static enum trb_status repair(struct trb_db *db, const struct trb_catalogue *cat
   if (!status)
     status =
         db_run(db, err, "INSERT OR IGNORE INTO _trb_meta(name,value)VALUES('installed_at'," TRB_SQL_NOW_MS ")", "");
+  if (!status) status = db_get_int(db, err, ret_version, "PRAGMA schema_version", "");
   if (!status) return db_commit(db, err);
   db_rollback(db);
   return status;
 }
 
 enum trb_status capture_install(struct trb_db *db, const struct trb_catalogue *catalogue, struct trb_error *err) {
+  int64_t version;
   enum trb_status status = capture_connect(db, err);
-  return status ? status : repair(db, catalogue, err);
+  return status ? status : repair(db, catalogue, &version, err);
 }
 
 static enum trb_status look(struct trb_db *db, const struct trb_catalogue *catalogue, int64_t *schema_version,
@@ -385,11 +392,7 @@ enum trb_status capture_check(struct trb_db *db, const struct trb_catalogue *cat
   enum trb_status status = check_journal(db, &report, err);
   size_t journal_findings = report.count;
   if (!status) status = look(db, catalogue, &version, &report, err);
-  if (!status && report.count > journal_findings) {
-    status = repair(db, catalogue, err);
-    /* The repair moved the version itself; what another program does from here on moves it again. */
-    if (!status) status = db_get_int(db, err, &version, "PRAGMA schema_version", "");
-  }
+  if (!status && report.count > journal_findings) status = repair(db, catalogue, &version, err);
   if (status) return status;
   *schema_version = version;
   *ret_report = report;
@@ -404,6 +407,8 @@ enum trb_status capture_check(struct trb_db *db, const struct trb_catalogue *cat
   "LIMIT ?1"
 #define CUSTOM_COLUMN_ROWS_MAX 20000 /* all tables together */
 
+static uint16_t number_of(int64_t number) { return number < 0 || number > UINT16_MAX ? 0 : (uint16_t)number; }
+
 static enum trb_status load_custom_tables(struct trb_db *db, struct trb_arena *arena, struct trb_custom_table **ret,
                                           size_t *ret_count, struct trb_error *err) {
   struct trb_custom_table *tables = trb_arena_alloc(arena, (TRB_CUSTOM_TABLES_MAX + 1) * sizeof *tables);
@@ -413,9 +418,8 @@ static enum trb_status load_custom_tables(struct trb_db *db, struct trb_arena *a
   bool row;
   enum trb_status status = db_queryf(db, err, &stmt, SQL_CUSTOM_TABLES, "i", (int64_t)TRB_CUSTOM_TABLES_MAX + 1);
   while (!status && !(status = stmt_step(stmt, &row, err)) && row) {
-    int64_t number = stmt_int(stmt, 0);
     tables[count++] = (struct trb_custom_table){
-        .number = number < 0 || number > UINT16_MAX ? 0 : (uint16_t)number,
+        .number = number_of(stmt_int(stmt, 0)),
         .name = trb_arena_str(arena, stmt_slice(stmt, 1)),
         .doc = trb_arena_str(arena, stmt_slice(stmt, 2)),
         .branch_writes = stmt_int(stmt, 3) != 0,
@@ -425,8 +429,6 @@ static enum trb_status load_custom_tables(struct trb_db *db, struct trb_arena *a
   *ret_count = count;
   return status;
 }
-
-static uint16_t number_of(int64_t number) { return number < 0 || number > UINT16_MAX ? 0 : (uint16_t)number; }
 
 static enum trb_status load_custom_columns(struct trb_db *db, struct trb_arena *arena, struct trb_custom_column **ret,
                                            size_t *ret_count, struct trb_error *err) {
@@ -478,8 +480,9 @@ enum trb_status capture_catalogue(struct trb_db *db, struct trb_catalogue **ret,
 
 enum trb_status capture_extend(struct trb_db *db, struct trb_catalogue **catalogue_p, struct trb_error *err) {
   struct trb_catalogue *extended = NULL;
+  int64_t version;
   enum trb_status status = capture_catalogue(db, &extended, err);
-  if (!status) status = repair(db, extended, err);
+  if (!status) status = repair(db, extended, &version, err);
   if (status) {
     catalogue_unref(&extended);
     return status;
