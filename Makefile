@@ -119,6 +119,9 @@ install: all ## to DESTDIR and PREFIX (/usr/local): program, man page, units, sa
 man: $(BIN) ## deploy/man/tributary.1 from the help texts
 	@mkdir -p deploy/man
 	$(BIN) --man > deploy/man/tributary.1
+.PHONY: tables
+tables: $(B)/tests/test_catalogue ## proto/TABLES.md from proto/catalogue.def (a unit test says when it is stale)
+	$< --write-docs > proto/TABLES.md
 .PHONY: compdb
 compdb: ## compile_commands.json for editors and clang-tidy
 	@{ echo '['; for f in $(C_SRC) node/cli/main.c; do \
