@@ -160,7 +160,10 @@ const char help_verify[] =
     "digests, parties and golden records from the source rows alone. Changes nothing. Exit code 1\n"
     "when something differs.\n";
 
-const char help_schema[] = "Prints every table and column with its meaning, built in and (with DIR) custom.\n";
+const char help_schema[] =
+    "Prints every table and column with its meaning, built in and (with DIR) custom. With the word branch or hub: the\n"
+    "SQL that makes the tables and triggers of replica.db, or headquarters' tables of rows.\n\n"
+    "    tributary schema branch | sqlite3 replica.db      a file for trying out programs, without a node\n";
 
 const char help_doctor[] =
     "Looks at a node from outside and says of each point OK, WARN or FAIL and what to do next:\n"

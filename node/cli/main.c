@@ -5,6 +5,7 @@
 #include "commands.h"
 
 const struct cli_command cli_commands[] = {
+    {"schema", NULL, "[branch|hub|tables|DIR]", "the tables and columns, or the SQL that makes them", help_schema, cmd_schema},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
 
