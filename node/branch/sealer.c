@@ -213,6 +213,8 @@ enum trb_status sealer_change(const struct trb_table *table, const struct sealer
   bool live = shadow_live(shadow);
   *ret_any = false;
   if (first == NONE || (!values && !live)) return TRB_OK;
+  /* Gone without a delete mark: a dropped table, or triggers that were off. The scrub decides, not one stray mark. */
+  if (!values && rows->marks[row->last].op != TRB_MARK_DELETE) return TRB_OK;
   struct trb_change change = {.table = row->table, .id = row->id, .mark = row->last, .op = TRB_OP_SET};
   if (!values)
     change.op = rows->marks[row->last].undo ? TRB_OP_UNDO : TRB_OP_DELETE;
