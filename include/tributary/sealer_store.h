@@ -1,7 +1,7 @@
 /* sealer_store: marks of replica.db become batches of outbox.db, in passes.
  *
- * Impure (SQLite); the daemon's thread. A pass only reads replica.db, in one short read transaction; it never writes there.
- * Before the outbox commits, replica.db is synced: what is sealed cannot be lost by a power cut at the client.
+ * Impure (SQLite); the daemon's thread. A pass only reads replica.db, in one short read transaction; it never writes
+ * there. Before the outbox commits, replica.db is synced: what is sealed cannot be lost by a power cut at the client.
  * Invariant: after a pass everything up to the cursor is sealed or gave nothing; a failed pass changes nothing. */
 #ifndef TRIBUTARY_SEALER_STORE_H
 #define TRIBUTARY_SEALER_STORE_H
@@ -10,7 +10,7 @@
 
 struct seal_sql; /* statement texts of a table, made once */
 struct sealing {
-  struct trb_db *replica;        /* borrowed, as all of these */
+  struct trb_db *replica; /* borrowed, as all of these */
   struct outbox *outbox;
   struct trb_catalogue *catalogue; /* after a change call seal_forget */
   const struct crypto_signer *signer;
@@ -27,35 +27,39 @@ struct seal_result {
   bool rolled_back;    /* the last sealed mark is not the one that was sealed: state.want is set */
   bool more;           /* more can be sealed now */
   uint32_t batches, changes, marks;
-  uint32_t oversized;    /* rows larger than a batch: not sent */
-  uint16_t lost_table;   /* a table with marks is missing in replica.db: its rows are not sent; 0: none */
-  int64_t reading_us;    /* how long the read transaction lasted */
+  uint32_t oversized;  /* rows larger than a batch: not sent */
+  uint16_t lost_table; /* a table with marks is missing in replica.db: its rows are not sent; 0: none */
+  int64_t reading_us;  /* how long the read transaction lasted */
 };
-/* One pass: at most TRB_CONTINUES_BYTES_MAX and about read_ms_max of reading. now: for sealed_ms. TRB_AGAIN: replica.db is locked. */
+/* One pass: at most TRB_CONTINUES_BYTES_MAX and about read_ms_max of reading. now: for sealed_ms. TRB_AGAIN: replica.db
+ * is locked. */
 enum trb_status seal_pass(struct sealing *sealing, int64_t read_ms_max, const struct trb_clock_reading *now,
                           struct seal_result *ret, struct trb_error *err);
 /* One slice of the baseline (state.baseline), until it is done. */
 enum trb_status seal_baseline(struct sealing *sealing, int64_t read_ms_max, const struct trb_clock_reading *now,
                               struct seal_result *ret, struct trb_error *err);
 
-/* Highest mark and its nonce (0, 0: none), and the first mark after `after` that was made since wall time from_ms (last + 1: none). */
+/* Highest mark and its nonce (0, 0: none), and the first mark after `after` that was made since wall time from_ms (last
+ * + 1: none). */
 enum trb_status seal_last_mark(struct trb_db *replica, uint64_t *ret_mark, int64_t *ret_nonce, struct trb_error *err);
-enum trb_status seal_mark_since(struct trb_db *replica, uint64_t after, int64_t from_ms, uint64_t *ret_mark, struct trb_error *err);
+enum trb_status seal_mark_since(struct trb_db *replica, uint64_t after, int64_t from_ms, uint64_t *ret_mark,
+                                struct trb_error *err);
 enum trb_status seal_unsealed(struct trb_db *replica, uint64_t after, int64_t *ret_count, struct trb_error *err);
 
 /* Tables whose rows go up, in sealing order (late ones last), after table `number` (0: the first); NULL: none. */
 const struct trb_table *seal_table_after(const struct trb_catalogue *catalogue, uint16_t number);
 bool seal_table_up(const struct trb_table *table);
 
-/* Sealed and acknowledged marks that are no longer needed, a bounded number; 'acked_mark' is written too. One small write
- * transaction on replica.db; TRB_AGAIN when a client has it. *ret_more: call again when idle. */
+/* Sealed and acknowledged marks that are no longer needed, a bounded number; 'acked_mark' is written too. One small
+ * write transaction on replica.db; TRB_AGAIN when a client has it. *ret_more: call again when idle. */
 enum trb_status seal_trim(struct sealing *sealing, bool *ret_more, struct trb_error *err);
 
 /* ---- scrub.c ---- */
 struct scrub_result {
   bool done, pending /* unsealed marks: seal first */;
-  uint32_t missed;       /* rows whose change had no mark: marked now */
-  uint16_t emptied_table; /* so many rows are gone without a mark that it is no ordinary deletion: not marked; 0: none */
+  uint32_t missed; /* rows whose change had no mark: marked now */
+  uint16_t
+      emptied_table; /* so many rows are gone without a mark that it is no ordinary deletion: not marked; 0: none */
   int64_t emptied_rows;
 };
 /* Starts over at the first table (state.scrub). */
@@ -67,9 +71,10 @@ enum trb_status scrub_slice(struct sealing *sealing, int64_t read_ms_max, const 
 /* Shared with scrub.c and baseline.c. */
 const char *seal_row_sql(struct sealing *sealing, const struct trb_table *table);
 const char *seal_page_sql(struct sealing *sealing, const struct trb_table *table);
-/* column_count values of the row the statement stands on (column 0 is the id), copied; *ret_bytes grows by their size. */
-enum trb_status seal_values(struct trb_stmt *stmt, const struct trb_table *table, struct trb_arena *arena, struct trb_value **ret,
-                            size_t *ret_bytes, struct trb_error *err);
+/* column_count values of the row the statement stands on (column 0 is the id), copied; *ret_bytes grows by their size.
+ */
+enum trb_status seal_values(struct trb_stmt *stmt, const struct trb_table *table, struct trb_arena *arena,
+                            struct trb_value **ret, size_t *ret_bytes, struct trb_error *err);
 /* Batches out of changes: begins empty, digests loaded; `take` seals a batch whenever one is full. */
 struct seal_writer {
   struct sealing *sealing;

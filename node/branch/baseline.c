@@ -1,9 +1,9 @@
 /* baseline: all rows of the replica, and the deletions the shadows remember, sealed into a new incarnation.
  *
- * Times: a column whose value is still the shadow's has the shadow's effective time; else the raw time of the last mark that holds
- * it (corrected by its clock segment where one was measured); else 0, so that it never wins over what the hub knows. They travel as
- * marks of a synthetic segment whose correction is 0. A baseline batch is accepted with base 0 (PROTOCOL.md): its rows are not in
- * time order. */
+ * Times: a column whose value is still the shadow's has the shadow's effective time; else the raw time of the last mark
+ * that holds it (corrected by its clock segment where one was measured); else 0, so that it never wins over what the
+ * hub knows. They travel as marks of a synthetic segment whose correction is 0. A baseline batch is accepted with base
+ * 0 (PROTOCOL.md): its rows are not in time order. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,8 +51,7 @@ static enum trb_status mark_page(struct slice *s, uint64_t after, struct sealer_
                                  struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
   bool row = false, ok = true;
-  enum trb_status status =
-      db_queryf(s->sealing->replica, err, &stmt, PAGE, "ii", (int64_t)after, (int64_t)MARKS_PAGE);
+  enum trb_status status = db_queryf(s->sealing->replica, err, &stmt, PAGE, "ii", (int64_t)after, (int64_t)MARKS_PAGE);
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   while (status == TRB_OK && row) {
     marks[(*count)++] = (struct sealer_mark){.number = (uint64_t)stmt_int(stmt, 0),
@@ -129,8 +128,10 @@ static int by_value(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Ascending times become ascending marks, equal ones the same mark; the changes' indices into times become indices into marks. */
-static enum trb_status times_to_marks(struct slice *s, struct trb_change *changes, size_t count, struct sealer_mark **ret) {
+/* Ascending times become ascending marks, equal ones the same mark; the changes' indices into times become indices into
+ * marks. */
+static enum trb_status times_to_marks(struct slice *s, struct trb_change *changes, size_t count,
+                                      struct sealer_mark **ret) {
   int64_t *sorted = trb_arena_alloc(s->arena, (s->time_count + 1) * sizeof *sorted);
   struct sealer_mark *marks = trb_arena_alloc(s->arena, (s->time_count + 1) * sizeof *marks);
   if (!sorted || !marks) return TRB_NOMEM;
@@ -201,20 +202,22 @@ static enum trb_status add_item(struct slice *s, const struct trb_table *table, 
   struct item *item = &s->items[s->count];
   *item = (struct item){.table = table, .id = trb_arena_copy(s->arena, id, &ok)};
   if (!ok) return trb_fail(err, TRB_NOMEM, "out of memory");
-  enum trb_status status = outbox_shadow(s->sealing->outbox, table->number, item->id, s->arena, &item->shadow, &old, err);
+  enum trb_status status =
+      outbox_shadow(s->sealing->outbox, table->number, item->id, s->arena, &item->shadow, &old, err);
   if (status == TRB_OK) s->count++;
   *ret = item;
   return status;
 }
 
-static enum trb_status read_rows(struct slice *s, const struct trb_table *table, int64_t until_us, struct trb_error *err) {
+static enum trb_status read_rows(struct slice *s, const struct trb_table *table, int64_t until_us,
+                                 struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
   bool row = false;
   size_t bytes = 0;
   const char *sql = seal_page_sql(s->sealing, table);
   if (!sql) return trb_fail(err, TRB_NOMEM, "out of memory");
-  enum trb_status status = db_queryf(s->sealing->replica, err, &stmt, sql, "ti", s->sealing->outbox->state.base_id,
-                                     (int64_t)SLICE_ROWS_MAX);
+  enum trb_status status =
+      db_queryf(s->sealing->replica, err, &stmt, sql, "ti", s->sealing->outbox->state.base_id, (int64_t)SLICE_ROWS_MAX);
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   while (status == TRB_OK && row && s->count < SLICE_ROWS_MAX) {
     struct item *item = NULL;
@@ -247,7 +250,8 @@ static enum trb_status read_deleted(struct slice *s, struct trb_error *err) {
   return status;
 }
 
-static enum trb_status read_slice(struct slice *s, const struct trb_table *table, int64_t read_ms_max, struct trb_error *err) {
+static enum trb_status read_slice(struct slice *s, const struct trb_table *table, int64_t read_ms_max,
+                                  struct trb_error *err) {
   struct trb_db *replica = s->sealing->replica;
   int64_t nonce = 0, begin_us = seal_now_us();
   if (!table) return read_deleted(s, err);
@@ -272,11 +276,14 @@ static void move_on(struct slice *s, const struct trb_table *table) {
   state->base_id[0] = '\0';
   const struct trb_table *next = table ? seal_table_after(s->sealing->catalogue, table->number) : NULL;
   state->base_table = next ? next->number : 0;
-  if (!table) state->baseline = OUTBOX_BASELINE_NONE;
-  else if (!next) state->baseline = OUTBOX_BASELINE_DELETIONS;
+  if (!table)
+    state->baseline = OUTBOX_BASELINE_NONE;
+  else if (!next)
+    state->baseline = OUTBOX_BASELINE_DELETIONS;
 }
 
-static enum trb_status write_slice(struct slice *s, const struct trb_table *table, struct seal_writer *w, struct trb_error *err) {
+static enum trb_status write_slice(struct slice *s, const struct trb_table *table, struct seal_writer *w,
+                                   struct trb_error *err) {
   static const struct trb_segment exact = {.first_mark = 1, .measured = true};
   struct trb_change *changes = trb_arena_alloc(s->arena, (s->count + 1) * sizeof *changes);
   struct sealer_mark *marks = NULL;

@@ -28,8 +28,10 @@ static const char STATE_LOAD[] =
     "SELECT incarnation, generation, sequence, hash, mark, nonce, late_mark, acked, safe, want, baseline, base_table, "
     "base_id, scrub, scrub_table, scrub_id, format FROM state";
 static const char STATE_SAVE[] =
-    "UPDATE state SET incarnation = ?1, generation = ?2, sequence = ?3, hash = ?4, mark = ?5, nonce = ?6, late_mark = ?7, "
-    "acked = ?8, safe = ?9, want = ?10, baseline = ?11, base_table = ?12, base_id = ?13, scrub = ?14, scrub_table = ?15, "
+    "UPDATE state SET incarnation = ?1, generation = ?2, sequence = ?3, hash = ?4, mark = ?5, nonce = ?6, late_mark = "
+    "?7, "
+    "acked = ?8, safe = ?9, want = ?10, baseline = ?11, base_table = ?12, base_id = ?13, scrub = ?14, scrub_table = "
+    "?15, "
     "scrub_id = ?16";
 
 static bool copy_fixed(struct trb_stmt *stmt, int column, void *ret, size_t len) {
@@ -109,17 +111,19 @@ static const char PRAGMAS[] =
 static enum trb_status check_whole(struct trb_db *db, struct trb_error *err) {
   TRB_BUF_AUTO text = {0};
   enum trb_status status = db_get_bytes(db, err, &text, "PRAGMA quick_check(1)", "");
-  if (status == TRB_OK && strcmp(trb_buf_cstr(&text), "ok") != 0) status = trb_fail(err, TRB_STORE, OUTBOX_FILE " is damaged");
+  if (status == TRB_OK && strcmp(trb_buf_cstr(&text), "ok") != 0)
+    status = trb_fail(err, TRB_STORE, OUTBOX_FILE " is damaged");
   return status;
 }
 
-static enum trb_status make_tables(struct outbox *outbox, const uint8_t incarnation[TRB_INCARNATION_BYTES], uint32_t want,
-                                   struct trb_error *err) {
+static enum trb_status make_tables(struct outbox *outbox, const uint8_t incarnation[TRB_INCARNATION_BYTES],
+                                   uint32_t want, struct trb_error *err) {
   static const uint8_t zeros[TRB_HASH_BYTES];
   enum trb_status status = db_begin(outbox->db, err);
   if (status == TRB_OK) status = db_exec(outbox->db, trb_sql_outbox, err);
   if (status == TRB_OK)
-    status = db_run(outbox->db, err, "INSERT INTO state(one, format, incarnation, generation, hash, want) VALUES(1, ?, ?, 1, ?, ?)",
+    status = db_run(outbox->db, err,
+                    "INSERT INTO state(one, format, incarnation, generation, hash, want) VALUES(1, ?, ?, 1, ?, ?)",
                     "ibbi", (int64_t)OUTBOX_FORMAT, trb_slice_of(incarnation, TRB_INCARNATION_BYTES),
                     trb_slice_of(zeros, sizeof zeros), (int64_t)want);
   if (status == TRB_OK) status = db_commit(outbox->db, err);
@@ -134,8 +138,9 @@ static enum trb_status has_tables(struct trb_db *db, bool *ret, struct trb_error
   return status;
 }
 
-static enum trb_status open_file(const char *dir, enum trb_db_mode mode, const uint8_t incarnation[TRB_INCARNATION_BYTES],
-                                 uint32_t want, struct outbox **ret, bool *ret_made, struct trb_error *err) {
+static enum trb_status open_file(const char *dir, enum trb_db_mode mode,
+                                 const uint8_t incarnation[TRB_INCARNATION_BYTES], uint32_t want, struct outbox **ret,
+                                 bool *ret_made, struct trb_error *err) {
   char path[PATH_BYTES_MAX];
   bool made = false;
   enum trb_status status = path_of(dir, "", path, err);
@@ -187,7 +192,8 @@ static enum trb_status set_aside(const char *dir, int64_t now_ms, struct trb_err
   return TRB_OK;
 }
 
-enum trb_status outbox_open(const char *dir, int64_t now_ms, struct outbox **ret, bool *ret_lost, struct trb_error *err) {
+enum trb_status outbox_open(const char *dir, int64_t now_ms, struct outbox **ret, bool *ret_lost,
+                            struct trb_error *err) {
   static const uint8_t nobody[TRB_INCARNATION_BYTES];
   bool made = false;
   enum trb_status status = open_file(dir, TRB_DB_CREATE, nobody, TRB_STREAM_OUTBOX_LOST, ret, &made, err);
@@ -212,7 +218,8 @@ void outbox_close(struct outbox **outbox_p) {
 static const char SHADOW_LOAD[] =
     "SELECT generation, mark, deleted, stamp, position, cells FROM shadow WHERE tbl = ?1 AND id = ?2";
 static const char SHADOW_SAVE[] =
-    "INSERT OR REPLACE INTO shadow(tbl, id, generation, mark, deleted, stamp, position, cells) VALUES(?, ?, ?, ?, ?, ?, ?, ?)";
+    "INSERT OR REPLACE INTO shadow(tbl, id, generation, mark, deleted, stamp, position, cells) VALUES(?, ?, ?, ?, ?, "
+    "?, ?, ?)";
 
 enum trb_status outbox_shadow(struct outbox *outbox, uint16_t table, struct trb_slice id, struct trb_arena *arena,
                               struct shadow *ret, bool *ret_old, struct trb_error *err) {
@@ -237,8 +244,8 @@ enum trb_status outbox_shadow(struct outbox *outbox, uint16_t table, struct trb_
   return TRB_OK;
 }
 
-enum trb_status outbox_put_shadow(struct outbox *outbox, uint16_t table, struct trb_slice id, const struct shadow *shadow,
-                                  struct trb_error *err) {
+enum trb_status outbox_put_shadow(struct outbox *outbox, uint16_t table, struct trb_slice id,
+                                  const struct shadow *shadow, struct trb_error *err) {
   TRB_BUF_AUTO cells = {0};
   shadow_encode(shadow, &cells);
   if (cells.failed) return trb_fail(err, TRB_NOMEM, "out of memory");
@@ -279,10 +286,10 @@ enum trb_status outbox_append(struct outbox *outbox, struct trb_slice sealed, co
                               const uint8_t hash[TRB_HASH_BYTES], const uint8_t signer[TRB_KEY_BYTES],
                               struct trb_error *err) {
   TRB_ASSERT(db_in_transaction(outbox->db));
-  enum trb_status status =
-      db_run(outbox->db, err, "INSERT INTO batch(sequence, sealed, hash, signer, flags, last_mark) VALUES(?, ?, ?, ?, ?, ?)",
-             "ibbbii", (int64_t)(outbox->state.sequence + 1), sealed, trb_slice_of(hash, TRB_HASH_BYTES),
-             trb_slice_of(signer, TRB_KEY_BYTES), (int64_t)header->flags, (int64_t)header->last_mark);
+  enum trb_status status = db_run(
+      outbox->db, err, "INSERT INTO batch(sequence, sealed, hash, signer, flags, last_mark) VALUES(?, ?, ?, ?, ?, ?)",
+      "ibbbii", (int64_t)(outbox->state.sequence + 1), sealed, trb_slice_of(hash, TRB_HASH_BYTES),
+      trb_slice_of(signer, TRB_KEY_BYTES), (int64_t)header->flags, (int64_t)header->last_mark);
   if (status != TRB_OK) return status;
   outbox->state.sequence++;
   memcpy(outbox->state.hash, hash, TRB_HASH_BYTES);
@@ -297,8 +304,8 @@ static enum trb_status load(struct outbox *outbox, uint64_t sequence, struct trb
                             struct stored *ret, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
   bool row = false;
-  enum trb_status status =
-      db_queryf(outbox->db, err, &stmt, "SELECT sealed, ack, hash, signer FROM batch WHERE sequence = ?", "i", (int64_t)sequence);
+  enum trb_status status = db_queryf(
+      outbox->db, err, &stmt, "SELECT sealed, ack, hash, signer FROM batch WHERE sequence = ?", "i", (int64_t)sequence);
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status != TRB_OK) return status;
   if (!row) return trb_fail(err, TRB_ABSENT, "batch %llu is not in the outbox any more", (unsigned long long)sequence);
@@ -351,8 +358,8 @@ static enum trb_status ack_rows(struct outbox *outbox, const struct trb_batch *b
 }
 
 /* *ret_taken false: not a valid ack of a batch that stands here without one. */
-static enum trb_status take_ack(struct outbox *outbox, struct trb_slice sealed_ack, const uint8_t hub_public[TRB_KEY_BYTES],
-                                bool *ret_taken, struct trb_error *err) {
+static enum trb_status take_ack(struct outbox *outbox, struct trb_slice sealed_ack,
+                                const uint8_t hub_public[TRB_KEY_BYTES], bool *ret_taken, struct trb_error *err) {
   TRB_ARENA_AUTO arena = {0};
   TRB_BUF_AUTO sealed = {0}, before = {0};
   struct trb_ack ack;
@@ -375,9 +382,11 @@ static enum trb_status take_ack(struct outbox *outbox, struct trb_slice sealed_a
   }
   if (status == TRB_OK) status = ack_rows(outbox, &batch, &ack, &arena, err);
   if (status == TRB_OK)
-    status = db_run(outbox->db, err, "UPDATE batch SET ack = ? WHERE sequence = ?", "bi", sealed_ack, (int64_t)ack.sequence);
-  return status == TRB_PEER ? trb_fail(err, TRB_STORE, OUTBOX_FILE ": batch %llu is damaged", (unsigned long long)ack.sequence)
-                            : status;
+    status =
+        db_run(outbox->db, err, "UPDATE batch SET ack = ? WHERE sequence = ?", "bi", sealed_ack, (int64_t)ack.sequence);
+  return status == TRB_PEER
+             ? trb_fail(err, TRB_STORE, OUTBOX_FILE ": batch %llu is damaged", (unsigned long long)ack.sequence)
+             : status;
 }
 
 static enum trb_status take_acks(struct outbox *outbox, struct trb_slice acks, const uint8_t hub_public[TRB_KEY_BYTES],
@@ -419,8 +428,8 @@ enum trb_status outbox_acked(struct outbox *outbox, uint64_t acked, uint64_t saf
   return status;
 }
 
-enum trb_status outbox_start_stream(struct outbox *outbox, const uint8_t incarnation[TRB_INCARNATION_BYTES], uint64_t mark,
-                                    int64_t nonce, struct trb_error *err) {
+enum trb_status outbox_start_stream(struct outbox *outbox, const uint8_t incarnation[TRB_INCARNATION_BYTES],
+                                    uint64_t mark, int64_t nonce, struct trb_error *err) {
   enum trb_status status = outbox_begin(outbox, err);
   if (status != TRB_OK) return status;
   status = db_exec(outbox->db, "DELETE FROM batch; DELETE FROM digest;", err);
@@ -440,7 +449,8 @@ enum trb_status outbox_start_stream(struct outbox *outbox, const uint8_t incarna
 
 static const char SEGMENTS[] =
     "SELECT first_mark, wall_ms, boot_ms, boot_id, measured, hub_minus_boot_ms FROM segment "
-    "WHERE first_mark >= coalesce((SELECT max(first_mark) FROM segment WHERE first_mark <= ?1 + 1), 0) ORDER BY first_mark";
+    "WHERE first_mark >= coalesce((SELECT max(first_mark) FROM segment WHERE first_mark <= ?1 + 1), 0) ORDER BY "
+    "first_mark";
 
 static bool segment_read(struct trb_stmt *stmt, struct trb_segment *ret) {
   *ret = (struct trb_segment){.first_mark = (uint64_t)stmt_int(stmt, 0),
@@ -450,8 +460,8 @@ static bool segment_read(struct trb_stmt *stmt, struct trb_segment *ret) {
   return copy_fixed(stmt, 3, ret->at.boot_id, TRB_BOOT_ID_BYTES);
 }
 
-enum trb_status outbox_segments(struct outbox *outbox, uint64_t mark, struct trb_arena *arena, const struct trb_segment **ret,
-                                size_t *ret_count, struct trb_error *err) {
+enum trb_status outbox_segments(struct outbox *outbox, uint64_t mark, struct trb_arena *arena,
+                                const struct trb_segment **ret, size_t *ret_count, struct trb_error *err) {
   int64_t all = 0;
   enum trb_status status = db_get_int(outbox->db, err, &all, "SELECT count(*) FROM segment", "");
   if (status != TRB_OK) return status;
@@ -463,7 +473,8 @@ enum trb_status outbox_segments(struct outbox *outbox, uint64_t mark, struct trb
   status = db_queryf(outbox->db, err, &stmt, SEGMENTS, "i", (int64_t)mark);
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   while (status == TRB_OK && row && count < (size_t)all) {
-    if (!segment_read(stmt, &segments[count++])) return trb_fail(err, TRB_STORE, OUTBOX_FILE ": a clock segment is damaged");
+    if (!segment_read(stmt, &segments[count++]))
+      return trb_fail(err, TRB_STORE, OUTBOX_FILE ": a clock segment is damaged");
     status = stmt_step(stmt, &row, err);
   }
   if (status != TRB_OK) return status;
@@ -472,20 +483,22 @@ enum trb_status outbox_segments(struct outbox *outbox, uint64_t mark, struct trb
   return TRB_OK;
 }
 
-static enum trb_status last_segment(struct outbox *outbox, struct trb_segment *ret, bool *ret_any, struct trb_error *err) {
+static enum trb_status last_segment(struct outbox *outbox, struct trb_segment *ret, bool *ret_any,
+                                    struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(outbox->db, err, &stmt,
-                                     "SELECT first_mark, wall_ms, boot_ms, boot_id, measured, hub_minus_boot_ms FROM segment "
-                                     "ORDER BY first_mark DESC LIMIT 1",
-                                     "");
+  enum trb_status status =
+      db_queryf(outbox->db, err, &stmt,
+                "SELECT first_mark, wall_ms, boot_ms, boot_id, measured, hub_minus_boot_ms FROM segment "
+                "ORDER BY first_mark DESC LIMIT 1",
+                "");
   if (status == TRB_OK) status = stmt_step(stmt, ret_any, err);
   if (status == TRB_OK && *ret_any && !segment_read(stmt, ret))
     return trb_fail(err, TRB_STORE, OUTBOX_FILE ": a clock segment is damaged");
   return status;
 }
 
-enum trb_status outbox_clock(struct outbox *outbox, const struct trb_clock_reading *now, uint64_t first_mark, bool *ret_opened,
-                             struct trb_error *err) {
+enum trb_status outbox_clock(struct outbox *outbox, const struct trb_clock_reading *now, uint64_t first_mark,
+                             bool *ret_opened, struct trb_error *err) {
   struct trb_segment last;
   bool any = false;
   *ret_opened = false;
@@ -496,15 +509,17 @@ enum trb_status outbox_clock(struct outbox *outbox, const struct trb_clock_readi
   bool measured = same_boot && last.measured; /* the boot clock did not jump: its offset to the hub still holds */
   status = outbox_begin(outbox, err);
   if (status != TRB_OK) return status;
-  status = db_run(outbox->db, err,
-                  "INSERT OR REPLACE INTO segment(first_mark, wall_ms, boot_ms, boot_id, measured, hub_minus_boot_ms) "
-                  "VALUES(?, ?, ?, ?, ?, ?)",
-                  "iiibii", (int64_t)first_mark, now->wall_ms, now->boot_ms, trb_slice_of(now->boot_id, TRB_BOOT_ID_BYTES),
-                  (int64_t)measured, measured ? last.hub_minus_boot_ms : INT64_C(0));
+  status =
+      db_run(outbox->db, err,
+             "INSERT OR REPLACE INTO segment(first_mark, wall_ms, boot_ms, boot_id, measured, hub_minus_boot_ms) "
+             "VALUES(?, ?, ?, ?, ?, ?)",
+             "iiibii", (int64_t)first_mark, now->wall_ms, now->boot_ms, trb_slice_of(now->boot_id, TRB_BOOT_ID_BYTES),
+             (int64_t)measured, measured ? last.hub_minus_boot_ms : INT64_C(0));
   if (status == TRB_OK) /* no mark at or below the late cursor is ever sealed again */
-    status = db_run(outbox->db, err,
-                    "DELETE FROM segment WHERE first_mark < (SELECT max(first_mark) FROM segment WHERE first_mark <= ?)", "i",
-                    (int64_t)outbox->state.late_mark);
+    status =
+        db_run(outbox->db, err,
+               "DELETE FROM segment WHERE first_mark < (SELECT max(first_mark) FROM segment WHERE first_mark <= ?)",
+               "i", (int64_t)outbox->state.late_mark);
   if (status == TRB_OK) status = outbox_commit(outbox, err);
   if (status != TRB_OK) outbox_rollback(outbox);
   *ret_opened = status == TRB_OK;
@@ -515,8 +530,8 @@ static const char MEASURED_WHERE[] =
     "SELECT count(*) FROM segment WHERE boot_id = ?1 AND (measured = 0 OR abs(hub_minus_boot_ms - ?2) > ?3)";
 static const char MEASURED_SET[] = "UPDATE segment SET measured = 1, hub_minus_boot_ms = ?2 WHERE boot_id = ?1";
 
-enum trb_status outbox_measured(struct outbox *outbox, const uint8_t boot_id[TRB_BOOT_ID_BYTES], int64_t hub_minus_boot_ms,
-                                struct trb_error *err) {
+enum trb_status outbox_measured(struct outbox *outbox, const uint8_t boot_id[TRB_BOOT_ID_BYTES],
+                                int64_t hub_minus_boot_ms, struct trb_error *err) {
   struct trb_slice boot = trb_slice_of(boot_id, TRB_BOOT_ID_BYTES);
   int64_t moved = 0;
   enum trb_status status =
@@ -527,7 +542,8 @@ enum trb_status outbox_measured(struct outbox *outbox, const uint8_t boot_id[TRB
 
 /* ---- alarms and counts ---- */
 
-enum trb_status outbox_alarm(struct outbox *outbox, const char *kind, const char *text, int64_t now_ms, struct trb_error *err) {
+enum trb_status outbox_alarm(struct outbox *outbox, const char *kind, const char *text, int64_t now_ms,
+                             struct trb_error *err) {
   TRB_BUF_AUTO old = {0};
   enum trb_status status = db_get_bytes(outbox->db, NULL, &old, "SELECT text FROM alarm WHERE kind = ?", "t", kind);
   if (status != TRB_OK && status != TRB_ABSENT) return trb_fail(err, status, OUTBOX_FILE ": cannot read alarms");
@@ -538,15 +554,14 @@ enum trb_status outbox_alarm(struct outbox *outbox, const char *kind, const char
   return db_run(outbox->db, err, "INSERT INTO alarm(kind, text, since_ms) VALUES(?, ?, ?)", "tti", kind, text, now_ms);
 }
 
-enum trb_status outbox_counts(struct outbox *outbox, int64_t *ret_batches, int64_t *ret_bytes, int64_t *ret_unacked_bytes,
-                              struct trb_error *err) {
+enum trb_status outbox_counts(struct outbox *outbox, int64_t *ret_batches, int64_t *ret_bytes,
+                              int64_t *ret_unacked_bytes, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
   bool row = false;
-  enum trb_status status =
-      db_queryf(outbox->db, err, &stmt,
-                "SELECT count(*), coalesce(sum(length(sealed)), 0), "
-                "coalesce(sum(CASE WHEN sequence > ?1 THEN length(sealed) END), 0) FROM batch",
-                "i", (int64_t)outbox->state.acked);
+  enum trb_status status = db_queryf(outbox->db, err, &stmt,
+                                     "SELECT count(*), coalesce(sum(length(sealed)), 0), "
+                                     "coalesce(sum(CASE WHEN sequence > ?1 THEN length(sealed) END), 0) FROM batch",
+                                     "i", (int64_t)outbox->state.acked);
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status != TRB_OK || !row) return status;
   *ret_batches = stmt_int(stmt, 0);
@@ -560,7 +575,8 @@ enum trb_status outbox_acked_mark(struct outbox *outbox, uint64_t *ret, struct t
   int64_t mark = (int64_t)(s->mark < s->late_mark ? s->mark : s->late_mark);
   enum trb_status status = TRB_OK;
   if (s->acked < s->sequence)
-    status = db_get_int(outbox->db, err, &mark, "SELECT last_mark FROM batch WHERE sequence = ?", "i", (int64_t)s->acked);
+    status =
+        db_get_int(outbox->db, err, &mark, "SELECT last_mark FROM batch WHERE sequence = ?", "i", (int64_t)s->acked);
   if (status != TRB_OK && status != TRB_ABSENT) return status;
   *ret = status == TRB_OK ? (uint64_t)mark : 0;
   return TRB_OK;

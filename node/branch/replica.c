@@ -20,7 +20,8 @@ enum { PATH_BYTES_MAX = 4096, OP_PUT = 1, OP_WITHDRAW = 3 };
 static const char SETTINGS[] = "PRAGMA cache_size=-1000; PRAGMA secure_delete=ON;";
 /* Which rows came down, with which version, and in which snapshot they were last seen. */
 static const char DOWN_TABLE[] =
-    "CREATE TABLE IF NOT EXISTS _trb_down(tbl INTEGER, id TEXT, version INTEGER, snapshot INTEGER, PRIMARY KEY(tbl, id)) "
+    "CREATE TABLE IF NOT EXISTS _trb_down(tbl INTEGER, id TEXT, version INTEGER, snapshot INTEGER, PRIMARY KEY(tbl, "
+    "id)) "
     "WITHOUT ROWID";
 
 /* ---- opening ---- */
@@ -49,7 +50,8 @@ static enum trb_status open_file(const char *dir, enum trb_db_mode mode, int bus
 /* Local table of ours; made outside capture's catalogue, since only this file uses it. */
 static enum trb_status make_down_table(struct trb_db *db, struct trb_error *err) {
   int64_t count = 0;
-  enum trb_status status = db_get_int(db, err, &count, "SELECT count(*) FROM sqlite_master WHERE name = '_trb_down'", "");
+  enum trb_status status =
+      db_get_int(db, err, &count, "SELECT count(*) FROM sqlite_master WHERE name = '_trb_down'", "");
   return status == TRB_OK && count == 0 ? db_exec(db, DOWN_TABLE, err) : status;
 }
 
@@ -73,7 +75,8 @@ enum trb_status replica_open(const char *dir, struct replica *ret, struct trb_er
   if (status == TRB_OK) status = db_exec(r.db, SETTINGS, err);
   if (status == TRB_OK) status = make_down_table(r.db, err);
   if (status == TRB_OK) status = capture_catalogue(r.db, &r.catalogue, err);
-  if (status == TRB_ABSENT || status == TRB_STORE) { /* custom tables not there: a schema damaged enough to look at first */
+  if (status == TRB_ABSENT ||
+      status == TRB_STORE) { /* custom tables not there: a schema damaged enough to look at first */
     r.catalogue = catalogue_builtin();
     status = TRB_OK;
   }
@@ -112,7 +115,8 @@ static enum trb_status left_out(struct replica *r, bool *ret, struct trb_error *
   return TRB_OK;
 }
 
-enum trb_status replica_position(struct replica *r, uint8_t ret_epoch[16], uint64_t *ret_version, struct trb_error *err) {
+enum trb_status replica_position(struct replica *r, uint8_t ret_epoch[16], uint64_t *ret_version,
+                                 struct trb_error *err) {
   TRB_BUF_AUTO epoch = {0};
   int64_t version = 0;
   bool again = false;
@@ -161,7 +165,8 @@ enum trb_status replica_apply(struct replica *r, const struct wire_down *down, s
   return TRB_OK;
 }
 
-static enum trb_status drop_row(struct replica *r, const struct trb_table *table, struct trb_slice id, struct trb_error *err) {
+static enum trb_status drop_row(struct replica *r, const struct trb_table *table, struct trb_slice id,
+                                struct trb_error *err) {
   TRB_BUF_AUTO sql = {0};
   schema_delete_row(table, &sql);
   enum trb_status status = db_run(r->db, err, trb_buf_cstr(&sql), "s", id);
@@ -171,7 +176,8 @@ static enum trb_status drop_row(struct replica *r, const struct trb_table *table
 }
 
 /* Values in catalogue order from [column, value, ...]; unknown columns are left out and remembered. */
-static void take_values(struct replica *r, const struct trb_table *table, struct mp_reader *cells, struct trb_value *values) {
+static void take_values(struct replica *r, const struct trb_table *table, struct mp_reader *cells,
+                        struct trb_value *values) {
   size_t count = mp_get_array(cells);
   if (count % 2 != 0) cells->failed = true;
   for (size_t i = 0; i + 1 < count && !cells->failed; i += 2) {
@@ -202,13 +208,13 @@ static enum trb_status put_row(struct replica *r, const struct trb_table *table,
   bool row = false;
   status = stmt_step(stmt, &row, err);
   if (status == TRB_OK && table->owner != TRB_OWNER_BRANCH)
-    status = db_run(r->db, err, "INSERT OR REPLACE INTO _trb_down(tbl, id, version, snapshot) VALUES(?, ?, ?, ?)", "isii",
-                    (int64_t)table->number, id, (int64_t)version, snapshot);
+    status = db_run(r->db, err, "INSERT OR REPLACE INTO _trb_down(tbl, id, version, snapshot) VALUES(?, ?, ?, ?)",
+                    "isii", (int64_t)table->number, id, (int64_t)version, snapshot);
   return status;
 }
 
-/* A row of a table that branches write is this branch's own, given back after a loss: it is written like a client's change,
- * captured, so that shadows and digests follow. */
+/* A row of a table that branches write is this branch's own, given back after a loss: it is written like a client's
+ * change, captured, so that shadows and digests follow. */
 static enum trb_status apply_row(struct replica *r, struct mp_reader *reader, int64_t snapshot, struct trb_error *err) {
   static const char shape[] = "a row of DOWN has the wrong shape";
   if (mp_get_array(reader) < 5) return trb_fail(err, TRB_PEER, shape);
@@ -216,7 +222,8 @@ static enum trb_status apply_row(struct replica *r, struct mp_reader *reader, in
   struct trb_slice id = mp_get_str(reader);
   uint64_t version = mp_get_uint(reader);
   struct mp_reader cells = mp_reader(mp_get_raw(reader));
-  if (reader->failed || id.len == 0 || id.len > TRB_ID_BYTES_MAX || !trb_utf8_valid(id)) return trb_fail(err, TRB_PEER, shape);
+  if (reader->failed || id.len == 0 || id.len > TRB_ID_BYTES_MAX || !trb_utf8_valid(id))
+    return trb_fail(err, TRB_PEER, shape);
   const struct trb_table *table = number <= UINT16_MAX ? catalogue_table(r->catalogue, (uint16_t)number) : NULL;
   if (!table || !schema_at_branch(table)) {
     r->unknown = true;
@@ -249,8 +256,8 @@ static enum trb_status sweep_rows(struct replica *r, int64_t snapshot, size_t *r
   struct trb_slice ids[TRB_REPLICA_SLICE_ROWS];
   size_t count = 0;
   bool row = false, ok = true;
-  enum trb_status status = db_queryf(r->db, err, &stmt, UNSEEN, "iii", (int64_t)r->sweep_table, snapshot,
-                                     (int64_t)TRB_REPLICA_SLICE_ROWS);
+  enum trb_status status =
+      db_queryf(r->db, err, &stmt, UNSEEN, "iii", (int64_t)r->sweep_table, snapshot, (int64_t)TRB_REPLICA_SLICE_ROWS);
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   while (status == TRB_OK && row && ok) {
     ids[count++] = trb_arena_copy(&arena, stmt_slice(stmt, 0), &ok);
@@ -267,7 +274,8 @@ static enum trb_status sweep_rows(struct replica *r, int64_t snapshot, size_t *r
 }
 
 /* End of a snapshot: rows not seen since its first frame go. True in *ret_done when none is left. */
-static enum trb_status sweep(struct replica *r, int64_t snapshot, int64_t until_us, bool *ret_done, struct trb_error *err) {
+static enum trb_status sweep(struct replica *r, int64_t snapshot, int64_t until_us, bool *ret_done,
+                             struct trb_error *err) {
   enum trb_status status = TRB_OK;
   *ret_done = false;
   while (status == TRB_OK && seal_now_us() < until_us) {
@@ -363,8 +371,8 @@ enum trb_status replica_apply_step(struct replica *r, bool *ret_done, bool *ret_
 
 /* ---- looking ---- */
 
-/* Asks the kernel who holds SQLite's lock bytes. The descriptor stays open for the life of the process: closing any descriptor of a
- * file drops this process's POSIX locks on it, SQLite's among them. */
+/* Asks the kernel who holds SQLite's lock bytes. The descriptor stays open for the life of the process: closing any
+ * descriptor of a file drops this process's POSIX locks on it, SQLite's among them. */
 int replica_lock_holder(const struct replica *r) {
   static int fd = -1;
   static uint64_t inode, device;

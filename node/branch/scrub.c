@@ -1,5 +1,5 @@
-/* scrub: rows against shadows, for changes that made no mark (triggers dropped or switched off, a file restored by hand). See
- * include/tributary/sealer_store.h. */
+/* scrub: rows against shadows, for changes that made no mark (triggers dropped or switched off, a file restored by
+ * hand). See include/tributary/sealer_store.h. */
 #include <string.h>
 
 #include "tributary/capture.h"
@@ -53,7 +53,8 @@ static enum trb_status found(struct scrub *s, struct trb_slice id, int op, uint1
 }
 
 /* Which columns differ from the shadow, a mark for each part of them. */
-static enum trb_status compare_row(struct scrub *s, struct trb_stmt *stmt, struct trb_slice id, const struct shadow *shadow) {
+static enum trb_status compare_row(struct scrub *s, struct trb_stmt *stmt, struct trb_slice id,
+                                   const struct shadow *shadow) {
   int64_t masks[MASK_PARTS_MAX] = {0};
   for (size_t i = 0; i < s->table->column_count; i++) {
     uint16_t number = s->table->columns[i].number;
@@ -114,7 +115,8 @@ static bool on_page(const struct scrub *s, struct trb_slice id) {
 }
 
 static const char LIVE[] =
-    "SELECT id FROM shadow WHERE tbl = ?1 AND id > ?2 AND (?4 OR id <= ?3) AND deleted = 0 AND generation = ?5 ORDER BY id";
+    "SELECT id FROM shadow WHERE tbl = ?1 AND id > ?2 AND (?4 OR id <= ?3) AND deleted = 0 AND generation = ?5 ORDER "
+    "BY id";
 
 /* Live shadows within the page's stretch of ids that have no row. */
 static enum trb_status scan_gone(struct scrub *s, struct trb_error *err) {
@@ -145,8 +147,8 @@ static enum trb_status check_emptied(struct scrub *s, struct scrub_result *ret, 
   trb_buf_printf(&sql, "SELECT count(*) FROM \"%s\"", s->table->name);
   enum trb_status status = db_get_int(s->sealing->replica, err, &rows, trb_buf_cstr(&sql), "");
   if (status == TRB_OK)
-    status = db_get_int(s->sealing->outbox->db, err, &live, "SELECT coalesce((SELECT live FROM digest WHERE tbl = ?), 0)", "i",
-                        (int64_t)s->table->number);
+    status = db_get_int(s->sealing->outbox->db, err, &live,
+                        "SELECT coalesce((SELECT live FROM digest WHERE tbl = ?), 0)", "i", (int64_t)s->table->number);
   if (status != TRB_OK) return status;
   int64_t limit = live / GONE_SHARE > GONE_MIN ? live / GONE_SHARE : GONE_MIN;
   if (live - rows <= limit) return TRB_OK;

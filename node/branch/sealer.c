@@ -192,9 +192,8 @@ static enum trb_status fill_cells(const struct trb_table *table, const struct se
   for (size_t i = 0; i < table->column_count; i++) {
     uint32_t mark = column_mark(rows, first, table->columns[i].number);
     if (!cell_wanted(table, shadow, change->id, whole, mark, &table->columns[i], values[i])) continue;
-    change->cells[change->cell_count++] = (struct trb_cell){.column = table->columns[i].number,
-                                                            .mark = mark == NONE ? change->mark : mark,
-                                                            .value = values[i]};
+    change->cells[change->cell_count++] = (struct trb_cell){
+        .column = table->columns[i].number, .mark = mark == NONE ? change->mark : mark, .value = values[i]};
   }
   return TRB_OK;
 }
@@ -206,9 +205,9 @@ static size_t change_cost(const struct trb_change *change) {
   return change_size(change) + (change->cell_count + 1) * MARK_BYTES_MAX;
 }
 
-enum trb_status sealer_change(const struct trb_table *table, const struct sealer_rows *rows, const struct sealer_row *row,
-                              const struct trb_value *values, const struct shadow *shadow, struct trb_arena *arena,
-                              bool *ret_any, struct trb_change *ret) {
+enum trb_status sealer_change(const struct trb_table *table, const struct sealer_rows *rows,
+                              const struct sealer_row *row, const struct trb_value *values, const struct shadow *shadow,
+                              struct trb_arena *arena, bool *ret_any, struct trb_change *ret) {
   uint32_t first = first_new(rows, row, shadow);
   bool live = shadow_live(shadow);
   *ret_any = false;

@@ -7,7 +7,8 @@
 
 #include "tributary/wire.h"
 
-/* Marks looked at in one pass: bounds memory and the time the first reading takes; a bulk import goes in several passes. */
+/* Marks looked at in one pass: bounds memory and the time the first reading takes; a bulk import goes in several
+ * passes. */
 #define MARKS_SCAN_MAX 4000
 /* Row bytes read in one pass: as much as one pass may seal. */
 #define READ_BYTES_MAX TRB_CONTINUES_BYTES_MAX
@@ -127,7 +128,8 @@ struct pass {
 };
 
 static const char CURSOR[] = "SELECT nonce FROM _trb_mark WHERE n = ?";
-static const char MARKS[] = "SELECT n, tbl, row, op, part, mask, wall, nonce FROM _trb_mark WHERE n > ?1 AND n <= ?2 ORDER BY n LIMIT ?3";
+static const char MARKS[] =
+    "SELECT n, tbl, row, op, part, mask, wall, nonce FROM _trb_mark WHERE n > ?1 AND n <= ?2 ORDER BY n LIMIT ?3";
 static const char UNDONE[] = "SELECT count(*) FROM _trb_undo WHERE first_mark <= ?1 AND last_mark >= ?1";
 
 static enum trb_status check_cursor(struct sealing *sealing, bool *ret_rolled_back, struct trb_error *err) {
@@ -196,10 +198,11 @@ static enum trb_status read_marks(struct pass *p, struct trb_error *err) {
 }
 
 /* A client may drop a table while the daemon runs: that is no delete of its rows. */
-static enum trb_status table_exists(struct trb_db *replica, const struct trb_table *table, bool *ret, struct trb_error *err) {
+static enum trb_status table_exists(struct trb_db *replica, const struct trb_table *table, bool *ret,
+                                    struct trb_error *err) {
   int64_t count = 0;
-  enum trb_status status =
-      db_get_int(replica, err, &count, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", "t", table->name);
+  enum trb_status status = db_get_int(
+      replica, err, &count, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", "t", table->name);
   *ret = count > 0;
   return status;
 }
@@ -240,7 +243,8 @@ static enum trb_status read_rows(struct pass *p, int64_t until_us, struct trb_er
   return TRB_OK;
 }
 
-/* The read transaction: everything from one snapshot, so that each value is at least as old as the marks that were read. */
+/* The read transaction: everything from one snapshot, so that each value is at least as old as the marks that were
+ * read. */
 static enum trb_status read_pass(struct pass *p, int64_t read_ms_max, struct seal_result *ret, struct trb_error *err) {
   struct sealing *sealing = p->sealing;
   int64_t version = 0, begin_us = seal_now_us();
@@ -257,8 +261,8 @@ static enum trb_status read_pass(struct pass *p, int64_t read_ms_max, struct sea
 
 /* ---- sealing ---- */
 
-static enum trb_status seal_row(struct pass *p, size_t at, struct seal_writer *w, struct seal_result *ret, bool *ret_full,
-                                struct trb_error *err) {
+static enum trb_status seal_row(struct pass *p, size_t at, struct seal_writer *w, struct seal_result *ret,
+                                bool *ret_full, struct trb_error *err) {
   const struct sealer_row *row = &p->rows.rows[at];
   const struct trb_table *table = catalogue_table(p->sealing->catalogue, row->table);
   struct shadow shadow;
@@ -309,11 +313,13 @@ static void move_cursor(struct pass *p, size_t sealed_rows) {
   if (level) s->late_mark = s->mark;
 }
 
-static enum trb_status write_pass(struct pass *p, struct seal_writer *w, struct seal_result *ret, struct trb_error *err) {
+static enum trb_status write_pass(struct pass *p, struct seal_writer *w, struct seal_result *ret,
+                                  struct trb_error *err) {
   struct outbox_state *s = &p->sealing->outbox->state;
   enum trb_status status = seal_writer_begin(w, p->sealing, p->marks, p->arena, w->now, err);
   if (status == TRB_OK)
-    status = outbox_segments(p->sealing->outbox, s->late_mark, p->arena, &w->packer->segments, &w->packer->segment_count, err);
+    status = outbox_segments(p->sealing->outbox, s->late_mark, p->arena, &w->packer->segments,
+                             &w->packer->segment_count, err);
   size_t at = 0;
   for (bool full = false; status == TRB_OK && at < p->read_rows; at++) {
     status = seal_row(p, at, w, ret, &full, err);
@@ -326,8 +332,8 @@ static enum trb_status write_pass(struct pass *p, struct seal_writer *w, struct 
   return seal_writer_end(w, s->mark < s->late_mark ? s->mark : s->late_mark, err);
 }
 
-static enum trb_status one_pass(struct sealing *sealing, bool late, int64_t read_ms_max, const struct trb_clock_reading *now,
-                                struct seal_result *ret, struct trb_error *err) {
+static enum trb_status one_pass(struct sealing *sealing, bool late, int64_t read_ms_max,
+                                const struct trb_clock_reading *now, struct seal_result *ret, struct trb_error *err) {
   TRB_ARENA_AUTO arena = {0};
   struct outbox *outbox = sealing->outbox;
   struct pass p = {.sealing = sealing, .arena = &arena, .late = late};
@@ -412,7 +418,8 @@ enum trb_status seal_trim(struct sealing *sealing, bool *ret_more, struct trb_er
   uint64_t acked = 0;
   int64_t known = 0, some = 0;
   struct trb_db *replica = sealing->replica;
-  int64_t cursor = (int64_t)sealing->outbox->state.mark; /* the cursor's mark stays: its nonce proves that replica.db is the same */
+  int64_t cursor =
+      (int64_t)sealing->outbox->state.mark; /* the cursor's mark stays: its nonce proves that replica.db is the same */
   *ret_more = false;
   if (sealing->outbox->state.want || sealing->outbox->state.baseline) return TRB_OK;
   enum trb_status status = outbox_acked_mark(sealing->outbox, &acked, err);
@@ -421,7 +428,8 @@ enum trb_status seal_trim(struct sealing *sealing, bool *ret_more, struct trb_er
   if (status != TRB_OK || ((int64_t)acked <= known && some == 0)) return status;
   status = db_begin(replica, err);
   if (status == TRB_OK && (int64_t)acked > known)
-    status = db_run(replica, err, "INSERT OR REPLACE INTO _trb_meta(name, value) VALUES('acked_mark', ?)", "i", (int64_t)acked);
+    status = db_run(replica, err, "INSERT OR REPLACE INTO _trb_meta(name, value) VALUES('acked_mark', ?)", "i",
+                    (int64_t)acked);
   if (status == TRB_OK) status = db_run(replica, err, TRIM, "iii", (int64_t)acked, cursor, (int64_t)TRIM_MAX);
   if (status == TRB_OK) *ret_more = db_changes(replica) == TRIM_MAX;
   if (status == TRB_OK) status = db_commit(replica, err);
