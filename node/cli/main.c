@@ -5,13 +5,7 @@
 #include "commands.h"
 
 const struct cli_command cli_commands[] = {
-    {"demo", NULL, "[--keep DIR] [--branches N]", "a hub and four branches on this machine, narrated", help_demo,
-     cmd_demo},
-    {"status", NULL, "DIR [--wait SECONDS] [--row TABLE/ID] [--json]", "in sync or not, and what is waiting",
-     help_status, cmd_status},
     {"schema", NULL, "[DIR] [--sql|--markdown]", "the tables and columns", help_schema, cmd_schema},
-    {"doctor", NULL, "DIR [--json]", "find what is wrong with a node, and what to do", help_doctor, cmd_doctor},
-    {"metrics", NULL, "DIR", "counters as Prometheus text", help_metrics, cmd_metrics},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
 
