@@ -72,9 +72,10 @@ void session_committed(struct session *s, uint64_t sequence, const uint8_t hash[
 void session_held(struct session *s, enum trb_hold code, uint64_t sequence, const char *text);
 void session_safe(struct session *s, uint64_t safe_sequence);
 void session_down_ready(struct session *s); /* there are entries for the site */
-/* rows: what follows the `version` of RENDER_DOWN. Rows and flags both empty: nothing above (then session_down_ready
- * when there is). */
-void session_down(struct session *s, uint64_t version, bool more, uint32_t flags, struct trb_slice rows);
+/* after: the `version` of the RENDER_DOWN that this answers; rows: what follows it. Rows and flags both empty: nothing
+ * above (then session_down_ready when there is). */
+void session_down(struct session *s, uint64_t after, uint64_t version, bool more, uint32_t flags,
+                  struct trb_slice rows);
 /* Not granted: the branch is told `text` and asks again in a minute. Granted: it starts over with HELLO. */
 void session_stream(struct session *s, const struct session_stream *stream, bool granted, const char *text);
 void session_rotated(struct session *s, bool ok, const struct wire_rotate *rotate);
