@@ -4,11 +4,10 @@
  *
  *     # a comment
  *     customer.name = Name                      a column
- *     customer.name = Given + Surname           joined with a space (without one between Chinese characters)
- *     customer.kind = "organisation"            a constant; also as a piece of a join
- *     customer.birthday = Birthday, Born        the first that is not empty
- *     contact.mobile = Phone, Mobile 2          a contact of this kind for each that is not empty; any kind goes
- *     identity_document.passport = Passport     the same for documents
+ *     customer.name = Given + Surname           joined with a space (none between Chinese characters, none beside a
+ * constant) customer.kind = "organisation"            a constant; also as a piece of a join customer.birthday =
+ * Birthday, Born        the first that is not empty contact.mobile = Phone, Mobile 2          a contact of this kind
+ * for each that is not empty; any kind goes identity_document.passport = Passport     the same for documents
  *     address.city = City 2                     one further row of a table that belongs to the main one
  *     booking.customer_id = @customer.external_ref:Customer No
  *                                               a reference: the row of `customer` in this branch whose external_ref
@@ -74,6 +73,11 @@ enum trb_status mapping_line(struct mapping *mapping, const struct trb_catalogue
 enum trb_status mapping_guess(struct mapping *mapping, const struct trb_catalogue *catalogue,
                               const struct trb_table *main, const struct trb_slice *header, size_t count,
                               struct trb_error *err);
+/* The table whose columns the headers fit best; customer when none does. */
+const struct trb_table *mapping_guess_table(const struct trb_catalogue *catalogue, const struct trb_slice *header,
+                                            size_t count);
+/* The table of a rule that all other tables of the mapping refer to; NULL when there is none. */
+const struct trb_table *mapping_main_table(const struct mapping *mapping);
 /* Finds every named column in the header and checks that all tables fit `main`. TRB_PEER names what is missing. */
 enum trb_status mapping_bind(struct mapping *mapping, const struct trb_table *main, const struct trb_slice *header,
                              size_t count, struct trb_error *err);

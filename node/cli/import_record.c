@@ -45,7 +45,7 @@ static bool ends_wide(struct trb_slice s) {
 }
 static bool begins_wide(struct trb_slice s) { return s.len >= 3 && s.data[0] >= 0xE3 && s.data[0] < 0xF0; }
 
-/* The text of a scalar rule; *ret_real: not only constants. */
+/* The text of a rule; *ret_real: not only constants. Constants beside columns that are all empty say nothing. */
 static enum trb_status record_text(const struct mapping_rule *rule, const struct trb_csv_record *record,
                                    struct trb_buf *out, bool *ret_real, struct trb_error *err) {
   struct trb_slice last = {0};
@@ -59,6 +59,9 @@ static enum trb_status record_text(const struct mapping_rule *rule, const struct
     last = cell;
     if (rule->form != MAPPING_JOIN) break;
   }
+  bool columns = false;
+  for (size_t i = 0; i < rule->count; i++) columns = columns || !rule->piece[i].constant;
+  if (columns && !*ret_real) trb_buf_clear(out);
   return out->failed ? trb_fail(err, TRB_NOMEM, "no memory for a row") : TRB_OK;
 }
 
@@ -137,32 +140,45 @@ static bool record_has(const struct import *im, const struct trb_table *table, c
   return false;
 }
 
-/* A contact or a document for each piece that is not empty. */
+/* One contact or document. */
+static enum trb_status record_one_kind(struct import *im, const struct mapping_rule *rule, struct trb_slice cell,
+                                       struct trb_error *err) {
+  const struct trb_column *kind_column, *value_column;
+  struct trb_value value;
+  struct trb_error why = {0};
+  mapping_kind_columns(rule->table, &kind_column, &value_column);
+  enum trb_status status =
+      import_value(rule->table, value_column, im->key_context.region, cell, &im->arena, &value, &why);
+  if (status == TRB_PEER) {
+    import_left_out(im, why.text);
+    return TRB_OK;
+  }
+  if (status) return trb_fail(err, status, "%s", why.text);
+  const char *kind = record_kind(im, rule, cell);
+  if (record_has(im, rule->table, kind, value.s)) return TRB_OK;
+  struct import_row *row = record_row(im, rule->table, true);
+  if (!row) return trb_fail(err, TRB_PEER, "more than %d rows in one record", IMPORT_ROWS_MAX);
+  row_add(row, kind_column, trb_text(kind));
+  row_add(row, value_column, value);
+  row->real = true;
+  return TRB_OK;
+}
+
+/* One for each piece that is not empty, or one of all pieces joined. */
 static enum trb_status record_kinds(struct import *im, const struct mapping_rule *rule,
                                     const struct trb_csv_record *record, struct trb_error *err) {
-  const struct trb_column *kind_column, *value_column;
-  mapping_kind_columns(rule->table, &kind_column, &value_column);
-  for (size_t i = 0; i < rule->count; i++) {
-    struct trb_slice cell = record_cell(record, &rule->piece[i]);
-    struct trb_value value;
-    struct trb_error why = {0};
-    if (!cell.len) continue;
-    enum trb_status status =
-        import_value(rule->table, value_column, im->key_context.region, cell, &im->arena, &value, &why);
-    if (status == TRB_PEER) {
-      import_left_out(im, why.text);
-      continue;
-    }
-    if (status) return trb_fail(err, status, "%s", why.text);
-    const char *kind = record_kind(im, rule, cell);
-    if (record_has(im, rule->table, kind, value.s)) continue;
-    struct import_row *row = record_row(im, rule->table, true);
-    if (!row) return trb_fail(err, TRB_PEER, "more than %d rows in one record", IMPORT_ROWS_MAX);
-    row_add(row, kind_column, trb_text(kind));
-    row_add(row, value_column, value);
-    row->real = true;
+  TRB_BUF_AUTO joined = {0};
+  bool real = false;
+  enum trb_status status = TRB_OK;
+  if (rule->form == MAPPING_JOIN) {
+    status = record_text(rule, record, &joined, &real, err);
+    return status || !joined.len ? status : record_one_kind(im, rule, trb_buf_slice(&joined), err);
   }
-  return TRB_OK;
+  for (size_t i = 0; !status && i < rule->count; i++) {
+    struct trb_slice cell = record_cell(record, &rule->piece[i]);
+    if (cell.len) status = record_one_kind(im, rule, cell, err);
+  }
+  return status;
 }
 
 static bool row_has(const struct import_row *row, const char *name) {

@@ -95,9 +95,9 @@ enum trb_status import_begin(struct import *im, struct trb_error *err) {
   id_uuid7(now.wall_ms, random, im->id);
   status = db_exec(im->db, tables, err);
   if (!status) status = store_indexes(im, err);
-  if (!status) status = db_begin(im->db, err);
-  if (!status && !im->dry_run) status = store_announce(im, err);
-  return status;
+  if (status || im->dry_run) return status;
+  status = db_begin(im->db, err);
+  return status ? status : store_announce(im, err);
 }
 
 static enum trb_status store_counts(struct import *im, struct trb_error *err) {
@@ -116,10 +116,10 @@ enum trb_status import_commit(struct import *im, struct trb_error *err) {
 /* An import that wrote nothing leaves no trace. */
 enum trb_status import_end(struct import *im, struct trb_error *err) {
   const struct import_tally *t = &im->tally;
-  if (im->dry_run || !(t->main_rows + t->contact_rows + t->other_rows + t->updated)) {
+  if (im->dry_run) return TRB_OK;
+  if (!(t->main_rows + t->contact_rows + t->other_rows + t->updated)) {
     int64_t kept = 0;
     db_rollback(im->db);
-    if (im->dry_run) return TRB_OK;
     enum trb_status status =
         db_get_int(im->db, err, &kept, "SELECT count(*) FROM _trb_import WHERE id=?1", "t", im->id);
     if (status || !kept) return status;
@@ -226,7 +226,7 @@ static enum trb_status store_children(struct import *im, const char *parent, boo
     row->cell[row->count++] =
         (struct import_cell){.column = mapping_parent_column(row->table, im->main), .value = trb_text(parent)};
     store_new_id(id);
-    status = store_row(im, row, id, err);
+    if (!im->dry_run) status = store_row(im, row, id, err);
     if (status) break;
     if (row->table->number == TRB_T_contact)
       im->tally.contact_rows++;
@@ -244,12 +244,12 @@ static enum trb_status store_record(struct import *im, struct trb_error *err) {
   if (status) return status;
   if (found.len) {
     im->tally.present++;
-    if (!im->update) return TRB_OK;
+    if (!im->update || im->dry_run) return TRB_OK;
     status = store_update(im, trb_buf_cstr(&found), err);
     return status ? status : store_children(im, trb_buf_cstr(&found), true, err);
   }
   store_new_id(id);
-  status = store_row(im, &im->row[0], id, err);
+  if (!im->dry_run) status = store_row(im, &im->row[0], id, err);
   if (status) return status;
   im->tally.main_rows++;
   if (ref)
@@ -261,6 +261,7 @@ static enum trb_status store_record(struct import *im, struct trb_error *err) {
 enum trb_status import_store(struct import *im, struct trb_error *err) {
   struct import_tally before = im->tally;
   struct trb_error why = {0};
+  if (im->dry_run) return store_record(im, err);
   enum trb_status status = db_run(im->db, err, "SAVEPOINT import_record", "");
   if (status) return status;
   status = store_record(im, &why);

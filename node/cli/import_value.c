@@ -146,25 +146,92 @@ static bool value_is_time(const struct trb_column *column) {
          (strcmp(column->name, "at") == 0 || (len > 3 && strcmp(column->name + len - 3, "_at") == 0));
 }
 
-static const char *value_word(const char *text, const char *const (*words)[2], size_t count) {
-  for (size_t i = 0; i < count; i++)
-    if (strcasecmp(text, words[i][0]) == 0) return words[i][1];
-  return NULL;
-}
-#define VALUE_WORD(text, words) value_word(text, words, sizeof(words) / sizeof *(words))
+/* Words that sheets use for what we keep as codes: column, word, code. */
+static const struct {
+  const char *table, *column, *word, *code;
+} value_words[] = {
+    {"", "gender", "男", "M"},
+    {"", "gender", "女", "F"},
+    {"", "gender", "male", "M"},
+    {"", "gender", "female", "F"},
+    {"", "gender", "m", "M"},
+    {"", "gender", "f", "F"},
+    {"", "gender", "先生", "M"},
+    {"", "gender", "女士", "F"},
+    {"", "gender", "小姐", "F"},
+    {"customer", "kind", "个人", "person"},
+    {"customer", "kind", "个人客户", "person"},
+    {"customer", "kind", "散客", "person"},
+    {"customer", "kind", "individual", "person"},
+    {"customer", "kind", "person", "person"},
+    {"customer", "kind", "企业", "organisation"},
+    {"customer", "kind", "公司", "organisation"},
+    {"customer", "kind", "单位", "organisation"},
+    {"customer", "kind", "团体", "organisation"},
+    {"customer", "kind", "企业客户", "organisation"},
+    {"customer", "kind", "company", "organisation"},
+    {"customer", "kind", "organization", "organisation"},
+    {"", "channel", "门店", "counter"},
+    {"", "channel", "到店", "counter"},
+    {"", "channel", "柜台", "counter"},
+    {"", "channel", "拜访", "visit"},
+    {"", "channel", "上门", "visit"},
+    {"", "channel", "电话", "phone"},
+    {"", "channel", "短信", "sms"},
+    {"", "channel", "邮件", "email"},
+    {"", "channel", "微信", "wechat"},
+    {"", "channel", "网站", "web"},
+    {"", "channel", "官网", "web"},
+    {"", "channel", "同业", "partner"},
+    {"", "channel", "传真", "fax"},
+    {"", "direction", "呼入", "in"},
+    {"", "direction", "来", "in"},
+    {"", "direction", "客户来", "in"},
+    {"", "direction", "呼出", "out"},
+    {"", "direction", "去", "out"},
+    {"", "direction", "我方去", "out"},
+    {"activity", "kind", "咨询", "consultation"},
+    {"activity", "kind", "跟进", "follow_up"},
+    {"activity", "kind", "回访", "follow_up"},
+    {"activity", "kind", "关怀", "care"},
+    {"activity", "kind", "调查", "survey"},
+    {"activity", "kind", "营销", "marketing"},
+    {"booking_event", "kind", "咨询", "enquiry"},
+    {"booking_event", "kind", "报价", "quoted"},
+    {"booking_event", "kind", "下单", "ordered"},
+    {"booking_event", "kind", "已下单", "ordered"},
+    {"booking_event", "kind", "已预订", "ordered"},
+    {"booking_event", "kind", "已付款", "paid"},
+    {"booking_event", "kind", "已付", "paid"},
+    {"booking_event", "kind", "已出行", "travelled"},
+    {"booking_event", "kind", "已完成", "closed"},
+    {"booking_event", "kind", "已取消", "cancelled"},
+    {"booking_event", "kind", "已退款", "refunded"},
+    {"booking_item", "kind", "跟团游", "tour"},
+    {"booking_item", "kind", "线路", "tour"},
+    {"booking_item", "kind", "机票", "ticket"},
+    {"booking_item", "kind", "酒店", "hotel"},
+    {"booking_item", "kind", "签证", "visa"},
+    {"booking_item", "kind", "保险", "insurance"},
+    {"booking_item", "kind", "商品", "goods"},
+    {"payment", "kind", "收款", "received"},
+    {"payment", "kind", "退款", "refunded"},
+    {"payment", "kind", "支出", "expense"},
+    {"payment", "method", "现金", "cash"},
+    {"payment", "method", "刷卡", "card"},
+    {"payment", "method", "银行卡", "card"},
+    {"payment", "method", "转账", "transfer"},
+    {"payment", "method", "微信", "wechat"},
+    {"payment", "method", "支付宝", "alipay"},
+    {"payment", "method", "支票", "cheque"},
+};
 
 static const char *value_known_word(const struct trb_table *table, const struct trb_column *column, const char *text) {
-  static const char *const gender[][2] = {{"男", "M"},  {"女", "F"},   {"male", "M"}, {"female", "F"}, {"m", "M"},
-                                          {"f", "F"},   {"先生", "M"}, {"女士", "F"}, {"小姐", "F"},   {"mr", "M"},
-                                          {"mrs", "F"}, {"ms", "F"},   {"miss", "F"}, {"x", "X"}};
-  static const char *const kind[][2] = {{"个人", "person"},          {"个人客户", "person"},
-                                        {"散客", "person"},          {"企业", "organisation"},
-                                        {"公司", "organisation"},    {"单位", "organisation"},
-                                        {"团体", "organisation"},    {"企业客户", "organisation"},
-                                        {"company", "organisation"}, {"organization", "organisation"},
-                                        {"individual", "person"},    {"person", "person"}};
-  if (strcmp(column->name, "gender") == 0) return VALUE_WORD(text, gender);
-  if (table->number == TRB_T_customer && strcmp(column->name, "kind") == 0) return VALUE_WORD(text, kind);
+  for (size_t i = 0; i < sizeof value_words / sizeof *value_words; i++) {
+    bool here = !value_words[i].table[0] || strcmp(value_words[i].table, table->name) == 0;
+    if (here && strcmp(value_words[i].column, column->name) == 0 && strcasecmp(value_words[i].word, text) == 0)
+      return value_words[i].code;
+  }
   return NULL;
 }
 
@@ -173,7 +240,9 @@ static bool value_int(const struct trb_column *column, const char *text, const c
                                           {"no", "0"}, {"true", "1"}, {"false", "0"}};
   double real = 0;
   if (value_is_time(column)) return value_time(text, region, ret);
-  const char *word = VALUE_WORD(text, yes_no);
+  const char *word = NULL;
+  for (size_t i = 0; i < sizeof yes_no / sizeof *yes_no; i++)
+    if (strcasecmp(text, yes_no[i][0]) == 0) word = yes_no[i][1];
   if (!value_number(word ? word : text, &real) || real != floor(real) || fabs(real) > 9007199254740992.0) return false;
   *ret = (int64_t)real;
   return true;

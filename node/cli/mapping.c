@@ -229,6 +229,17 @@ static enum trb_status bind_table(const struct mapping_rule *rule, const struct 
                   rule->table->name, main->name, rule->table->name);
 }
 
+const struct trb_table *mapping_main_table(const struct mapping *mapping) {
+  for (size_t i = 0; i < mapping->rule_count; i++) {
+    const struct trb_table *main = mapping->rule[i].table;
+    bool all = true;
+    for (size_t k = 0; k < mapping->rule_count; k++)
+      all = all && (mapping->rule[k].table == main || mapping_parent_column(mapping->rule[k].table, main));
+    if (all) return main;
+  }
+  return NULL;
+}
+
 enum trb_status mapping_bind(struct mapping *mapping, const struct trb_table *main, const struct trb_slice *header,
                              size_t count, struct trb_error *err) {
   enum trb_status status = TRB_OK;

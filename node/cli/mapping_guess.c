@@ -87,6 +87,14 @@ static const struct guess guess_booking[] = {
     {"booking.currency", "|币种|货币|currency|"},
     {"booking.people", "|人数|出行人数|people|travellers|"},
     {"booking.remark", "|备注|remark|notes|"},
+    {"booking_item.kind", "|产品类型|项目类型|producttype|"},
+    {"booking_item.name", "|产品明细|项目|item|itemname|"},
+    {"booking_item.quantity", "|数量|quantity|qty|"},
+    {"booking_item.price", "|单价|unitprice|"},
+    {"payment.amount", "|已付金额|实付金额|实付|已付|已收|paid|paidamount|"},
+    {"payment.method", "|支付方式|付款方式|paymentmethod|paidby|"},
+    {"payment.at", "|付款时间|支付时间|收款时间|付款日期|paidat|paidon|"},
+    {"booking_event.kind", "|状态|订单状态|status|"},
 };
 static const struct guess guess_activity[] = {
     {"activity.customer_id", "|@客户编号|@客户号|@客户id|@customerid|@customerno|@customerref|"},
@@ -251,13 +259,63 @@ static enum trb_status guess_two_names(struct mapping *mapping, const struct trb
   return guess_add(mapping, catalogue, "customer.name", "", trb_buf_cstr(&right), err);
 }
 
+static bool guess_has(const struct mapping *mapping, const char *target, const struct mapping_rule **ret) {
+  for (size_t i = 0; i < mapping->rule_count; i++) {
+    const struct mapping_rule *rule = &mapping->rule[i];
+    char own[128];
+    size_t len = strlen(rule->table->name), rest = strlen(rule->column ? rule->column->name : rule->kind);
+    if (len + rest + 2 > sizeof own) continue;
+    memcpy(own, rule->table->name, len);
+    own[len] = '.';
+    memcpy(own + len + 1, rule->column ? rule->column->name : rule->kind, rest + 1);
+    if (strcmp(own, target) != 0) continue;
+    if (ret) *ret = rule;
+    return true;
+  }
+  return false;
+}
+
+/* What the tables require and headers do not say. */
+static enum trb_status guess_complete(struct mapping *mapping, const struct trb_catalogue *catalogue,
+                                      const struct trb_table *main, struct trb_error *err) {
+  const struct mapping_rule *ordered = NULL;
+  enum trb_status status = TRB_OK;
+  if (main->number == TRB_T_customer && !guess_has(mapping, "customer.kind", NULL))
+    status = guess_add(mapping, catalogue, "customer.kind", "", "\"person\"", err);
+  if (!status && guess_has(mapping, "payment.amount", NULL) && !guess_has(mapping, "payment.kind", NULL))
+    status = guess_add(mapping, catalogue, "payment.kind", "", "\"received\"", err);
+  if (!status && guess_has(mapping, "booking_event.kind", NULL) && guess_has(mapping, "booking.ordered_on", &ordered))
+    status = guess_add(mapping, catalogue, "booking_event.at", "", ordered->piece[0].text, err);
+  return status;
+}
+
+const struct trb_table *mapping_guess_table(const struct trb_catalogue *catalogue, const struct trb_slice *header,
+                                            size_t count) {
+  const struct trb_table *best = catalogue_table(catalogue, TRB_T_customer);
+  size_t best_score = 0;
+  for (size_t i = 0; i < sizeof guess_tables / sizeof *guess_tables; i++) {
+    const struct trb_table *table = catalogue_table(catalogue, guess_tables[i].table);
+    size_t score = 0;
+    for (size_t k = 0; k < count; k++) {
+      char folded[MAPPING_NAME_BYTES];
+      mapping_name_fold(header[k], folded);
+      if (folded[0] &&
+          (guess_named(table, folded, false) || guess_named(table, folded, true) || guess_column(table, folded)))
+        score++;
+    }
+    if (score > best_score) {
+      best = table;
+      best_score = score;
+    }
+  }
+  return best;
+}
+
 enum trb_status mapping_guess(struct mapping *mapping, const struct trb_catalogue *catalogue,
                               const struct trb_table *main, const struct trb_slice *header, size_t count,
                               struct trb_error *err) {
   enum trb_status status = TRB_OK;
   for (size_t i = 0; !status && i < count; i++) status = guess_header(mapping, catalogue, main, header[i], err);
   if (!status && main->number == TRB_T_customer) status = guess_two_names(mapping, catalogue, header, count, err);
-  if (!status && main->number == TRB_T_customer)
-    status = guess_add(mapping, catalogue, "customer.kind", "", "\"person\"", err);
-  return status;
+  return status ? status : guess_complete(mapping, catalogue, main, err);
 }
