@@ -6,6 +6,9 @@
 
 const struct cli_command cli_commands[] = {
     {"schema", NULL, "[DIR] [--sql|--markdown]", "the tables and columns", help_schema, cmd_schema},
+    {"import", NULL,
+     "DIR [FILE.csv] [--map FILE] [--table T] [--where COLUMN=VALUE] [--dry-run] [--update] | DIR --undo IMPORT|last",
+     "read customers, contacts or any branch table from CSV, undoable", help_import, cmd_import},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
 
