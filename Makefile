@@ -126,7 +126,7 @@ tables: $(B)/tests/test_catalogue ## proto/TABLES.md from proto/catalogue.def (a
 compdb: ## compile_commands.json for editors and clang-tidy
 	@{ echo '['; for f in $(C_SRC) node/cli/main.c; do \
 	  printf '%s{"directory":"%s","file":"%s","command":"%s"}\n' "$$sep" "$(CURDIR)" "$$f" \
-	    '$(subst ",\",$(CC) $(CPPFLAGS) $(CFLAGS)) -c '"$$f"; sep=,; done; echo ']'; } > compile_commands.json
+	    '$(subst ",\\\",$(subst ',,$(CC) $(CPPFLAGS) $(CFLAGS))) -c '"$$f"; sep=,; done; echo ']'; } > compile_commands.json
 .PHONY: clean
 clean: ## removes everything that was built
 	rm -rf build compile_commands.json
