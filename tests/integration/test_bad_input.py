@@ -1,0 +1,337 @@
+"""Bad input of every kind: each gets a clear error, costs little, loses nothing, and the daemon stays up."""
+import os
+import random
+import resource
+import sqlite3
+import subprocess
+import threading
+
+import pytest
+
+from world import Refused, tributary, until
+
+
+def mobile(number):
+    return f"1370000{number:04d}"
+
+
+def still_works(world, number):
+    """A change still goes all the way."""
+    for name, branch in world.branches.items():
+        branch.customer(f"ok-{number}", f"好{number}", mobile(number))
+    world.in_sync()
+    assert world.hub.alive() and all(b.alive() for b in world.branches.values())
+
+
+# ---- a directory and its files ----
+
+def test_a_second_daemon_on_the_same_directory_is_refused(world):
+    for node in (world.hub, world.branches["north"]):
+        _, err = tributary(node.role, "run", node.dir, code=None, timeout=30)
+        assert str(node.process.pid) in err and "run" in err.lower(), err
+    still_works(world, 1)
+
+
+@pytest.mark.parametrize("text", ["", "[node]\nrole = king\n", "role = branch\n", "[node]\nrole = branch\nrole = hub\n",
+                                  "[node]\nname = " + "x" * 300 + "\n", "\0\1\2", "[node\nrole=branch\n"])
+def test_a_damaged_configuration_is_said_with_its_file(world, text):
+    north = world.branches["north"]
+    north.stop()
+    path = f"{north.dir}/node.ini"
+    good = open(path, encoding="utf-8").read()
+    with open(path, "w", encoding="utf-8") as conf:
+        conf.write(text)
+    with pytest.raises(Refused, match="node.ini"):
+        north.start()
+    assert "node.ini" in tributary("doctor", north.dir, code=1)[0]
+    with open(path, "w", encoding="utf-8") as conf:
+        conf.write(good)
+    north.start()
+    still_works(world, 1)
+
+
+@pytest.mark.parametrize("role", ["hub", "branch"])
+@pytest.mark.parametrize("name", ["sign", "curve"])
+@pytest.mark.parametrize("damage", [b"", b"x" * 31, None])
+def test_a_damaged_or_missing_key_is_said_with_its_file(world, role, name, damage):
+    node = world.hub if role == "hub" else world.branches["north"]
+    node.stop()
+    path = f"{node.dir}/keys/{name}"
+    good = open(path, "rb").read()
+    if damage is None:
+        os.unlink(path)
+    else:
+        with open(path, "wb") as key:
+            key.write(damage)
+    with pytest.raises(Refused, match=f"keys/{name}"):
+        node.start()
+    if damage in (b"", None):
+        assert f"keys/{name}" in tributary("doctor", node.dir, code=1)[0]
+    with open(path, "wb") as key:
+        key.write(good)
+    os.chmod(path, 0o600)
+    node.start()
+    still_works(world, 1)
+
+
+def test_a_key_that_others_can_read_is_reported(world):
+    north = world.branches["north"]
+    os.chmod(f"{north.dir}/keys/sign", 0o644)
+    out = tributary("doctor", north.dir, code=1)[0]
+    assert "chmod 600" in out
+
+
+def test_a_full_disk_at_a_branch_loses_nothing(new_world):
+    """The branch's files may not grow past a limit (RLIMIT_FSIZE acts as a full disk); then they may again."""
+    world = new_world("south")
+    north = world.branch("north")
+    north.start()
+    north.customer("c0", "张三", mobile(9000))
+    world.in_sync()
+    north.stop()
+    limit = os.path.getsize(f"{north.dir}/outbox.db") + 40_000
+
+    def small_disk():
+        import signal
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    north.start(preexec=small_disk)
+    db = sqlite3.connect(f"{north.dir}/replica.db", timeout=10)
+    noise = random.Random(1)
+    with db:
+        for number in range(300):
+            db.execute("INSERT INTO customer(id,kind,name,remark) VALUES(?,'person',?,?)", (f"c{number + 1}", f"客{number}", noise.randbytes(400).hex()))
+    db.close()
+    until(lambda: north.status()["alarms"] or not north.alive())
+    assert north.alive(), north.said()[-1500:]
+    assert not north.status()["in_sync"]
+    resource.prlimit(north.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    world.in_sync()
+    assert world.hub.query("SELECT count(*) FROM customer") == [(301,)]
+
+
+def test_a_full_disk_at_the_hub_loses_nothing(new_world):
+    world = new_world()
+    limit = os.path.getsize(f"{world.hub.dir}/hub.db")
+
+    def small_disk():
+        import signal
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit + 2_000_000, resource.RLIM_INFINITY))
+
+    world.hub.start(preexec=small_disk)
+    north = world.branch("north").start()
+    north.customer("c0", "张三", mobile(9000))
+    world.in_sync()
+    noise = random.Random(2)
+    for part in range(20):
+        db = sqlite3.connect(f"{north.dir}/replica.db", timeout=10)
+        with db:
+            for number in range(300):
+                db.execute("INSERT INTO customer(id,kind,name,remark) VALUES(?,'person',?,?)",
+                           (f"c{part}-{number}", f"客{number}", noise.randbytes(400).hex()))
+        db.close()
+    until(lambda: "disk" in world.hub.said().lower() or "full" in world.hub.said().lower() or not world.hub.alive())
+    assert world.hub.alive(), world.hub.said()[-1500:]
+    resource.prlimit(world.hub.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    world.in_sync(120)
+    assert world.hub.query("SELECT count(*) FROM customer") == [(6001,)]
+
+
+# ---- SQL clients ----
+
+def test_sql_that_breaks_the_rules_is_refused_with_a_plain_message(world):
+    north = world.branches["north"]
+    north.customer("c1", "张三", mobile(1))
+    for sql, words in [
+            ("INSERT INTO customer(id,kind) VALUES(NULL,'person')", "null"),
+            ("INSERT INTO customer(id,kind,name) VALUES('c1','person','again')", "unique"),
+            ("UPDATE customer SET id='c2' WHERE id='c1'", "id"),
+            (f"INSERT INTO customer(id,kind,name) VALUES('{'x' * 65}','person','x')", "id"),
+            ("INSERT INTO customer(id,kind,name) VALUES('','person','x')", "id"),
+            (f"INSERT OR IGNORE INTO customer(id,kind,name) VALUES('big','person','{'x' * 300000}')", "long"),
+            ("INSERT INTO unified_customer(id,kind,name) VALUES('x','person','x')", "headquarters"),
+            ("DELETE FROM unified_contact; INSERT INTO policy(id) VALUES('x')", "headquarters"),
+    ]:
+        err = north.shell(sql, code=None)
+        assert err, sql[:80]
+        assert words in err.lower() or "too" in err.lower() or "limit" in err.lower(), (sql[:80], err)
+    still_works(world, 2)
+    assert world.hub.query("SELECT count(*) FROM customer WHERE id = 'c1'") == [(1,)]
+
+
+def test_strange_values_arrive_unharmed_or_are_refused_by_name(world):
+    north = world.branches["north"]
+    strange = ["'; DROP TABLE customer;--", "张三\n李四", "\u202eabc", "😀" * 30, "a" * 200, "\\x00", "%s%n"]
+    for number, name in enumerate(strange):
+        north.sql("INSERT INTO customer(id,kind,name) VALUES(?,?,?)", f"s{number}", "person", name)
+    world.in_sync()
+    held = dict(world.hub.query("SELECT id, name FROM customer"))
+    assert held == {f"s{n}": name for n, name in enumerate(strange)}
+
+
+def test_blobs_and_bad_utf8_in_text_columns_do_not_stop_the_stream(world):
+    north = world.branches["north"]
+    for number, value in enumerate(["x'ff00fe'", "CAST(x'ff00fe' AS TEXT)", "CAST(x'610062' AS TEXT)", "1.5", "9223372036854775807"]):
+        north.shell(f"INSERT INTO customer(id,kind,name) VALUES('b{number}','person',{value})", code=None)
+    north.customer("after", "王五", mobile(3))
+    until(lambda: north.row("customer", "after") == "at headquarters")
+    for number in range(5):
+        held = north.sql("SELECT count(*) FROM customer WHERE id=?", f"b{number}")[0][0]
+        assert not held or north.row("customer", f"b{number}").split(":")[0] in ("at headquarters", "refused")
+
+
+def test_a_dropped_trigger_is_noticed_and_what_it_missed_is_sent(world):
+    north = world.branches["north"]
+    north.customer("c1", "张三", mobile(1))
+    world.in_sync()
+    triggers = north.sql("SELECT name FROM sqlite_master WHERE type='trigger' AND tbl_name='customer'")
+    north.shell("BEGIN;" + "".join(f'DROP TRIGGER "{name}";' for (name,) in triggers) + "UPDATE customer SET city='北京' WHERE id='c1';COMMIT;")
+    until(lambda: len(north.sql("SELECT name FROM sqlite_master WHERE type='trigger' AND tbl_name='customer'")) == len(triggers))
+    until(lambda: world.hub.query("SELECT city FROM customer WHERE id='c1'") == [("北京",)])
+    world.in_sync()
+
+
+def test_a_client_that_holds_the_lock_is_named(world):
+    north = world.branches["north"]
+    holder = subprocess.Popen(["sqlite3", f"{north.dir}/replica.db"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    holder.stdin.write("BEGIN EXCLUSIVE;\nSELECT 'held';\n")
+    holder.stdin.flush()
+    assert holder.stdout.readline().strip() == "held"
+    try:
+        out = tributary("doctor", north.dir, code=None)[0]
+        assert str(holder.pid) in out and "sqlite3" in out
+    finally:
+        holder.stdin.close()
+        holder.wait(20)
+    still_works(world, 4)
+
+
+def test_many_deletes_at_once_wait_at_headquarters(world):
+    north = world.branches["north"]
+    db = sqlite3.connect(f"{north.dir}/replica.db", timeout=10)
+    with db:
+        db.executemany("INSERT INTO customer(id,kind,name) VALUES(?,'person',?)", [(f"m{n}", f"客{n}") for n in range(100)])
+    db.close()
+    world.in_sync()
+    north.sql("DELETE FROM customer")
+    until(lambda: world.hub.status()["rejected"] > 0)
+    assert world.hub.query("SELECT count(*) FROM customer") == [(100,)]
+    ids = [line.split()[0] for line in world.hub.do("rejected").splitlines() if "delete" in line.lower()]
+    assert ids
+    world.hub.do("rejected", "retry", ids[0])
+
+
+# ---- CSV ----
+
+CSV = {
+    "broken_quote.csv": 'name,mobile\n"张三,13700000001\n李四,13700000002\n',
+    "nul.csv": "name,mobile\n张\0三,13700000001\n李四,13700000002\n",
+    "one_megabyte_cell.csv": "name,mobile\n" + "张" * 350_000 + ",13700000001\n李四,13700000002\n",
+    "ragged.csv": "name,mobile\n张三\n李四,13700000002,extra,extra\n王五,13700000003\n",
+    "only_header.csv": "name,mobile\n",
+    "empty.csv": "",
+    "no_known_header.csv": "foo,bar\n1,2\n",
+}
+
+
+@pytest.mark.parametrize("name", CSV)
+def test_csv_horrors_are_reported_and_the_rest_goes_on(world, tmp_path, name):
+    north = world.branches["north"]
+    path = tmp_path / name
+    path.write_bytes(CSV[name].encode())
+    out, err = tributary("import", north.dir, path, code=None, timeout=120)
+    assert out or err
+    assert "Traceback" not in err and "bug" not in err
+    if name in ("broken_quote.csv", "nul.csv", "one_megabyte_cell.csv", "ragged.csv"):
+        assert "line" in (out + err).lower() or "row" in (out + err).lower()
+    if name in ("nul.csv", "one_megabyte_cell.csv"):
+        assert ("李四",) in north.sql("SELECT name FROM customer")
+    still_works(world, 6)
+
+
+def test_csv_in_wrong_encodings(world, tmp_path):
+    north = world.branches["north"]
+    good = tmp_path / "gb.csv"
+    good.write_bytes("姓名,手机\n张三,13700000001\n".encode("gb18030"))
+    out, err = tributary("import", north.dir, good)
+    assert "GB18030" in out + err
+    assert ("张三",) in north.sql("SELECT name FROM customer")
+    bad = tmp_path / "utf16.csv"
+    bad.write_bytes("姓名,手机\n李四,13700000002\n".encode("utf-16"))
+    tributary("import", north.dir, bad, code=None)
+    assert world.branches["north"].alive()
+    still_works(world, 7)
+
+
+def test_an_import_can_be_undone(world, tmp_path):
+    north = world.branches["north"]
+    north.customer("mine", "老客", mobile(8))
+    path = tmp_path / "c.csv"
+    path.write_text("name,mobile\n" + "".join(f"客{n},1360000{n:04d}\n" for n in range(200)), encoding="utf-8")
+    out, err = tributary("import", north.dir, path)
+    world.in_sync()
+    assert world.hub.status()["records"] == 201
+    import re
+    number = re.search(r"--undo[= ](\S+)", out + err)
+    assert number, out + err
+    tributary("import", north.dir, "--undo", number[1])
+    world.in_sync()  # an undo is no mass delete
+    assert world.hub.status()["records"] == 1
+
+
+# ---- the control socket ----
+
+def test_garbage_on_the_control_socket_harms_nobody(world):
+    import socket
+    for node in (world.hub, world.branches["north"]):
+        for noise in (b"", b"\0\0\0\0", b"\xff\xff\xff\xff" + b"x" * 100, b"\0\0\0\x05\xdd\xff\xff\xff\xff", b"\0\0\0\x01\x90", os.urandom(4096)):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(5)
+                s.connect(f"{node.dir}/control.sock")
+                try:
+                    s.sendall(noise)
+                    s.shutdown(socket.SHUT_WR)
+                    s.recv(100)
+                except OSError:
+                    pass
+        idle = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+        for s in idle:
+            s.settimeout(1)
+            try:
+                s.connect(f"{node.dir}/control.sock")
+            except OSError:
+                pass
+        for s in idle:
+            s.close()
+        assert until(lambda n=node: n.status()["role"])
+    still_works(world, 8)
+
+
+def test_clients_that_write_without_pause_do_not_starve_the_daemon(world):
+    north, stop, wrong = world.branches["north"], threading.Event(), []
+
+    def write(client):
+        try:
+            db = sqlite3.connect(f"{north.dir}/replica.db", timeout=30)
+            for number in range(150):
+                if stop.is_set():
+                    break
+                with db:
+                    db.execute("INSERT INTO customer(id,kind,name) VALUES(?,'person',?)", (f"p{client}-{number}", "客"))
+            db.close()
+        except sqlite3.Error as error:
+            wrong.append(error)
+
+    clients = [threading.Thread(target=write, args=(n,)) for n in range(3)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(120)
+    stop.set()
+    assert not wrong
+    world.in_sync()
+    assert world.hub.query("SELECT count(*) FROM customer") == [(450,)]
+
+
