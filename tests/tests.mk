@@ -58,8 +58,16 @@ fuzz-run:
 	  ASAN_OPTIONS=allocator_may_return_null=1 $$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -print_final_stats=0 \
 	    -verbosity=0 -artifact_prefix=build/fuzz/finds/$$n- build/fuzz/corpus/$$n $$(ls -d tests/fuzz/seeds/$$n 2>/dev/null) || exit 1; done
 
+# tests/bench/bench_NAME.c prints one JSON object a line.
+BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/bench_*.c))
+$(B)/bench/bench_%: tests/bench/bench_%.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Itests -MMD -MP $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
+.PHONY: bench-capture
+bench-capture: $(B)/bench/bench_capture ## what capture costs a client's commit
+	$<
 .PHONY: bench
-bench: $(BIN) demo-data ## the figures of the README
+bench: $(BIN) $(BENCH) demo-data ## the figures of the README
 	TRIBUTARY=$(CURDIR)/$(BIN) /usr/bin/python3 tests/bench/bench.py $(BENCH_FLAGS)
 
 # ---- checks of the text ----
