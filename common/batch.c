@@ -17,7 +17,7 @@ enum {
   SEGMENT_ITEMS = 5,
   DIGEST_ITEMS = 3,
   BODY_ITEMS = 2,
-  ZIP_BYTES_MIN = 256, /* below it zstd's frame costs more than it saves */
+  ZIP_BYTES_MIN = 512, /* below it zstd saves too little to be worth its work */
   KNOWN_FLAGS = TRB_BATCH_CONTINUES | TRB_BATCH_ZSTD | TRB_BATCH_BASELINE,
 };
 

@@ -43,7 +43,7 @@ tsan: ## unit tests and the flow of real processes under ThreadSanitizer
 	@TSAN_OPTIONS=halt_on_error=1:exitcode=66:suppressions=$(CURDIR)/tests/tsan.supp $(MAKE) -s integration VARIANT=tsan T=flow
 
 # tests/fuzz/fuzz_NAME.c defines LLVMFuzzerTestOneInput; seeds in tests/fuzz/seeds/NAME, finds in build/fuzz/finds.
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?= $(or $(TIME),60)
 FUZZ := $(patsubst tests/fuzz/%.c,build/fuzz/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 build/fuzz/tests/fuzz_%: tests/fuzz/fuzz_%.c $(LIB)
 	@mkdir -p $(@D)
@@ -66,6 +66,14 @@ $(B)/bench/bench_%: tests/bench/bench_%.c $(LIB)
 .PHONY: bench-capture
 bench-capture: $(B)/bench/bench_capture ## what capture costs a client's commit
 	$<
+
+# tests/unit/test_vectors.c holds the stored vectors against the codec, so rewriting them is a change of the protocol.
+$(B)/vectors: tests/vectors.c $(LIB)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Itests -MMD -MP $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
+.PHONY: vectors
+vectors: $(B)/vectors ## rewrites the golden vectors of proto/vectors
+	$(B)/vectors proto/vectors
+
 .PHONY: bench
 bench: $(BIN) $(BENCH) demo-data ## the figures of the README
 	TRIBUTARY=$(CURDIR)/$(BIN) /usr/bin/python3 tests/bench/bench.py $(BENCH_FLAGS)
