@@ -205,7 +205,6 @@ void wire_join_signed(const struct wire_join *join, struct trb_buf *out) {
 }
 
 void wire_rotate_signed(const struct wire_rotate *rotate, struct trb_buf *out) {
-  mp_put_array(out, 2);
-  mp_put_bin(out, trb_slice_of(rotate->curve_public, sizeof rotate->curve_public));
-  mp_put_bin(out, trb_slice_of(rotate->sign_public, sizeof rotate->sign_public));
+  trb_buf_append(out, rotate->curve_public, sizeof rotate->curve_public);
+  trb_buf_append(out, rotate->sign_public, sizeof rotate->sign_public);
 }

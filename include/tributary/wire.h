@@ -90,8 +90,8 @@ void wire_encode(const struct wire_message *message, struct trb_buf *out);
 enum trb_status wire_decode(struct trb_slice frame, struct wire_message *ret, struct trb_error *err);
 const char *wire_name(enum wire_type type);
 char wire_sender(enum wire_type type); /* 'B', 'H' or 'G' */
-/* What the signatures of JOIN and ROTATE cover, for crypto_sign and crypto_verify: a msgpack array of the fields before
- * the signatures. */
+/* What the signatures of JOIN and ROTATE cover, for crypto_sign and crypto_verify. JOIN: a msgpack array of the fields
+ * before the proof. ROTATE: curve_public followed by sign_public, 64 bytes. */
 #define TRB_DOMAIN_JOIN "tributary join v1"
 #define TRB_DOMAIN_ROTATE "tributary rotate v1"
 void wire_join_signed(const struct wire_join *join, struct trb_buf *out);
