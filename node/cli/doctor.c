@@ -149,7 +149,7 @@ static void check_key(struct doctor *d, const char *name) {
 
 static void check_keys(struct doctor *d) {
   static const char *const hub_keys[] = {"root", "sign", "curve", NULL};
-  static const char *const branch_keys[] = {"sign", "curve", "hub.keyset", NULL};
+  static const char *const branch_keys[] = {"sign", "curve", "hub.root", "hub.keyset", NULL};
   int failed_before = d->failed;
   for (const char *const *name = is_hub(d) ? hub_keys : branch_keys; *name; ++name) check_key(d, *name);
   if (d->failed == failed_before) say(d, DOCTOR_OK, "keys", "", "present, readable by their owner only");

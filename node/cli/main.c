@@ -5,10 +5,10 @@
 #include "commands.h"
 
 const struct cli_command cli_commands[] = {
-    {"schema", NULL, "[DIR] [--sql|--markdown]", "the tables and columns", help_schema, cmd_schema},
     {"import", NULL,
      "DIR [FILE.csv] [--map FILE] [--table T] [--where COLUMN=VALUE] [--dry-run] [--update] | DIR --undo IMPORT|last",
      "read customers, contacts or any branch table from CSV, undoable", help_import, cmd_import},
+    {"schema", NULL, "[DIR] [--sql|--markdown]", "the tables and columns", help_schema, cmd_schema},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
 
