@@ -144,56 +144,100 @@ static enum trb_status table_sound(struct check *check, const struct trb_table *
 
 /* ---- putting right ---- */
 
+/* `"name"`, quotes doubled: a client's object may be called anything. */
+static void append_quoted(struct trb_buf *sql, const char *name) {
+  trb_buf_append_byte(sql, '"');
+  for (const char *p = name; *p; p++) {
+    if (*p == '"') trb_buf_append_byte(sql, '"');
+    trb_buf_append_byte(sql, (uint8_t)*p);
+  }
+  trb_buf_append_byte(sql, '"');
+}
+
 static enum trb_status drop(struct check *check, const char *type, const char *name, struct trb_error *err) {
   TRB_BUF_AUTO sql = {0};
-  trb_buf_printf(&sql, "DROP %s \"", type);
-  for (const char *p = name; *p; p++) { /* a client's object may be called anything */
-    if (*p == '"') trb_buf_append_byte(&sql, '"');
-    trb_buf_append_byte(&sql, (uint8_t)*p);
-  }
-  trb_buf_append_str(&sql, "\"");
+  trb_buf_printf(&sql, "DROP %s ", type);
+  append_quoted(&sql, name);
   return sql.failed ? trb_fail(err, TRB_NOMEM, "no memory to repair replica.db")
                     : db_exec(check->db, trb_buf_cstr(&sql), err);
 }
 
-/* `"a","b"`: what the standing table shares with the catalogue; required columns never NULL, so that no row is lost on
- * the way. */
-static enum trb_status shared_columns(struct check *check, const struct trb_table *table, struct trb_buf *names,
-                                      struct trb_buf *values, struct trb_error *err) {
-  for (size_t i = 0; i < table->column_count; i++) {
-    const struct trb_column *column = &table->columns[i];
-    char type[16];
-    bool key, has_default;
-    enum trb_status status = column_shape(check->db, table->name, column->name, type, &key, &has_default, err);
-    if (status) return status;
-    bool required = table->owner == TRB_OWNER_BRANCH && (column->flags & TRB_COLUMN_REQUIRED);
-    if (!type[0] && !required) continue;
-    const char *zero = strcmp(schema_type(column->type), "TEXT") == 0 ? "''" : "0";
-    trb_buf_printf(names, ",\"%s\"", column->name);
-    if (!required)
-      trb_buf_printf(values, ",\"%s\"", column->name);
-    else if (type[0])
-      trb_buf_printf(values, ",coalesce(\"%s\",%s)", column->name, zero);
+/* Of the table that was made anew: what to take from the copy of the old one. Required columns never NULL, so that no
+ * row is lost on the way; what the old table had beside is kept as the client's own column. */
+#define SQL_TAKEN                                                                                                   \
+  "SELECT n.name,n.pk,n.\"notnull\",n.type<>'TEXT',o.name IS NOT NULL FROM pragma_table_info(?1,'main') AS n LEFT " \
+  "JOIN "                                                                                                           \
+  "pragma_table_info('_trb_copy','temp') AS o ON o.name=n.name COLLATE NOCASE"
+#define SQL_EXTRA                                                                                                     \
+  "SELECT o.name,o.type FROM pragma_table_info('_trb_copy','temp') AS o LEFT JOIN pragma_table_info(?1,'main') AS n " \
+  "ON o.name=n.name COLLATE NOCASE WHERE n.name IS NULL"
+
+static enum trb_status taken_columns(struct trb_db *db, const char *table, struct trb_buf *names,
+                                     struct trb_buf *values, struct trb_error *err) {
+  TRB_STMT_AUTO *stmt = NULL;
+  bool row;
+  enum trb_status status = db_queryf(db, err, &stmt, SQL_TAKEN, "t", table);
+  while (!status && !(status = stmt_step(stmt, &row, err)) && row) {
+    const char *name = stmt_text(stmt, 0);
+    bool key = stmt_int(stmt, 1) != 0, required = stmt_int(stmt, 2) != 0, old = stmt_int(stmt, 4) != 0;
+    const char *zero = stmt_int(stmt, 3) ? "0" : key ? "lower(hex(randomblob(16)))" : "''";
+    if (!old && !required) continue;
+    trb_buf_printf(names, "%s\"%s\"", names->len ? "," : "", name);
+    trb_buf_append_str(values, values->len ? "," : "");
+    if (!old)
+      trb_buf_append_str(values, zero);
+    else if (required)
+      trb_buf_printf(values, "coalesce(\"%s\",%s)", name, zero);
     else
-      trb_buf_printf(values, ",%s", zero);
+      trb_buf_printf(values, "\"%s\"", name);
   }
-  return TRB_OK;
+  return status;
 }
 
-/* Through a temporary table rather than a rename, which would rewrite or refuse a client's own views and triggers. */
-static enum trb_status rebuild(struct check *check, const struct trb_schema_object *object, struct trb_error *err) {
-  TRB_BUF_AUTO names = {0}, values = {0}, sql = {0};
-  const char *name = object->name;
-  enum trb_status status = shared_columns(check, object->table, &names, &values, err);
+static enum trb_status extra_columns(struct trb_db *db, const char *table, struct trb_buf *alters,
+                                     struct trb_buf *names, struct trb_error *err) {
+  TRB_STMT_AUTO *stmt = NULL;
+  bool row;
+  enum trb_status status = db_queryf(db, err, &stmt, SQL_EXTRA, "t", table);
+  while (!status && !(status = stmt_step(stmt, &row, err)) && row) {
+    trb_buf_printf(alters, "ALTER TABLE main.\"%s\" ADD COLUMN ", table);
+    append_quoted(alters, stmt_text(stmt, 0));
+    trb_buf_printf(alters, " %s;", stmt_text(stmt, 1)); /* one of the five affinity names that CREATE TABLE AS writes */
+    trb_buf_append_byte(names, ',');
+    append_quoted(names, stmt_text(stmt, 0));
+  }
+  return status;
+}
+
+static enum trb_status refill(struct trb_db *db, const char *table, struct trb_error *err) {
+  TRB_BUF_AUTO names = {0}, values = {0}, extra = {0}, sql = {0};
+  enum trb_status status = taken_columns(db, table, &names, &values, err);
+  if (!status) status = extra_columns(db, table, &sql, &extra, err);
   if (status) return status;
-  trb_buf_printf(&sql,
-                 "CREATE TEMP TABLE _trb_copy AS SELECT id%s FROM main.\"%s\";DROP TABLE main.\"%s\";%s;"
-                 "INSERT OR REPLACE INTO main.\"%s\"(id%s)SELECT * FROM temp._trb_copy WHERE id IS NOT NULL;"
-                 "DROP TABLE temp._trb_copy",
-                 trb_buf_cstr(&values), name, name, object->sql, name, trb_buf_cstr(&names));
-  if (names.failed || values.failed || sql.failed) return trb_fail(err, TRB_NOMEM, "no memory to repair %s", name);
+  const char *more = trb_buf_cstr(&extra);
+  trb_buf_printf(&sql, "INSERT OR REPLACE INTO main.\"%s\"(%s%s)SELECT %s%s FROM temp._trb_copy", table,
+                 trb_buf_cstr(&names), more, trb_buf_cstr(&values), more);
+  if (names.failed || values.failed || extra.failed || sql.failed)
+    return trb_fail(err, TRB_NOMEM, "no memory to repair %s", table);
+  return db_exec(db, trb_buf_cstr(&sql), err);
+}
+
+#define SQL_COPY_HAS_ID "SELECT count(*) FROM pragma_table_info('_trb_copy','temp') WHERE name='id' COLLATE NOCASE"
+
+/* Through a temporary table rather than a rename, which would rewrite or refuse a client's own views and triggers. A
+ * table without ids was never ours, it only bears the name: its rows are kept beside, as NAME_found. */
+static enum trb_status rebuild(struct check *check, const struct trb_schema_object *object, struct trb_error *err) {
+  TRB_BUF_AUTO sql = {0}, found = {0};
+  int64_t has_id = 1;
+  trb_buf_printf(&sql, "CREATE TEMP TABLE _trb_copy AS SELECT * FROM main.\"%s\";DROP TABLE main.\"%s\";%s",
+                 object->name, object->name, object->sql);
+  trb_buf_printf(&found, "CREATE TABLE IF NOT EXISTS main.\"%s_found\" AS SELECT * FROM temp._trb_copy", object->name);
+  if (sql.failed || found.failed) return trb_fail(err, TRB_NOMEM, "no memory to repair %s", object->name);
   check->rebuilt = object->table;
-  return db_exec(check->db, trb_buf_cstr(&sql), err);
+  enum trb_status status = db_exec(check->db, trb_buf_cstr(&sql), err);
+  if (!status && object->table) status = db_get_int(check->db, err, &has_id, SQL_COPY_HAS_ID, "");
+  if (!status) status = has_id ? refill(check->db, object->name, err) : db_exec(check->db, trb_buf_cstr(&found), err);
+  return status ? status : db_exec(check->db, "DROP TABLE temp._trb_copy", err);
 }
 
 static enum trb_status create(struct check *check, const struct trb_schema_object *object, struct trb_error *err) {
@@ -219,9 +263,9 @@ static enum trb_status check_columns(struct check *check, const struct trb_table
 
 static enum trb_status check_table(struct check *check, const struct trb_schema_object *object,
                                    const struct found *found, struct trb_error *err) {
-  if (strcmp(found->sql, object->sql) == 0 || !object->table) return TRB_OK;
-  bool sound;
-  enum trb_status status = table_sound(check, object->table, found, &sound, err);
+  if (strcmp(found->sql, object->sql) == 0) return TRB_OK;
+  bool sound = false; /* our own tables are built anew at any difference: they are small */
+  enum trb_status status = object->table ? table_sound(check, object->table, found, &sound, err) : TRB_OK;
   if (status) return status;
   if (sound) return check_columns(check, object->table, err);
   note(check, TRB_DAMAGE_TABLE_ALTERED, object->table, object->name);

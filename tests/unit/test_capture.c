@@ -215,6 +215,46 @@ static void check_builds_an_altered_table_anew_with_its_rows(void **state) {
   }
 }
 
+static void check_keeps_what_a_client_had_beside_in_an_altered_table(void **state) {
+  struct fixture *f = *state;
+  client(f,
+         "DROP TABLE tag_on;CREATE TABLE tag_on(id TEXT,customer_id TEXT,Label TEXT,\"my \"\"col\" INTEGER);"
+         "INSERT INTO tag_on VALUES('a','c','VIP',7),(NULL,'d','无号',8)");
+  check(f);
+  assert_int_equal(number(f, "SELECT sum(\"my \"\"col\") FROM tag_on WHERE length(id) IN(1,32)"), 15);
+  assert_int_equal(number(f, "SELECT count(*) FROM tag_on WHERE label='VIP' AND id='a'"), 1);
+  is_sound(f);
+}
+
+static void check_keeps_a_clients_table_of_the_same_name_beside(void **state) {
+  struct fixture *f = *state;
+  client(f, "DROP TABLE keeper;CREATE TABLE keeper(zoo TEXT,animal TEXT);INSERT INTO keeper VALUES('北京','panda')");
+  check(f);
+  assert_int_equal(f->report.findings[0].damage, TRB_DAMAGE_TABLE_ALTERED);
+  assert_int_equal(number(f, "SELECT count(*) FROM keeper"), 0);
+  assert_int_equal(number(f, "SELECT animal='panda' FROM keeper_found"), 1);
+  is_sound(f);
+}
+
+/* So an older version's file gets what this version added to our own tables; mark numbers go on. */
+static void check_builds_our_own_tables_anew(void **state) {
+  struct fixture *f = *state;
+  client(f, "INSERT INTO customer(id,kind)VALUES('a','person'),('b','person')");
+  client(f,
+         "CREATE TEMP TABLE m AS SELECT * FROM _trb_mark;DROP TABLE _trb_mark;"
+         "CREATE TABLE _trb_mark(n INTEGER PRIMARY KEY,tbl,row,op,part,mask,wall,nonce);"
+         "INSERT INTO _trb_mark SELECT * FROM m WHERE n=2;DROP TABLE _trb_import_row;"
+         "CREATE TABLE _trb_import_row(import_id TEXT NOT NULL,tbl INTEGER NOT NULL,row TEXT NOT NULL,"
+         "PRIMARY KEY(import_id,tbl,row))WITHOUT ROWID;INSERT INTO _trb_import_row VALUES('i',1,'a')");
+  check(f);
+  assert_int_equal(f->report.count, 2);
+  assert_int_equal(number(f, "SELECT count(*) FROM _trb_mark WHERE n=2 AND row='b' AND nonce<>0"), 1);
+  assert_int_equal(number(f, "SELECT count(*) FROM _trb_import_row WHERE row='a' AND line IS NULL"), 1);
+  client(f, "DELETE FROM _trb_mark;INSERT INTO customer(id,kind)VALUES('c','person')");
+  assert_int_equal(number(f, "SELECT n FROM _trb_mark"), 3);
+  is_sound(f);
+}
+
 static void check_drops_a_unique_index(void **state) {
   struct fixture *f = *state;
   client(f, "CREATE UNIQUE INDEX \"one \"\"name\" ON customer(name)");
@@ -428,6 +468,9 @@ int main(void) {
       TEST(check_adds_a_dropped_column_again),
       TEST(check_keeps_a_clients_own_column),
       TEST(check_builds_an_altered_table_anew_with_its_rows),
+      TEST(check_keeps_what_a_client_had_beside_in_an_altered_table),
+      TEST(check_keeps_a_clients_table_of_the_same_name_beside),
+      TEST(check_builds_our_own_tables_anew),
       TEST(check_drops_a_unique_index),
       TEST(check_restores_the_view_without_a_scrub),
       TEST(check_removes_a_guard_row_that_was_left),
