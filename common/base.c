@@ -16,7 +16,7 @@ struct trb_arena_block {
   uint8_t data[];
 };
 
-enum trb_status trb_fail(struct trb_error *err, enum trb_status status, const char *format, ...) {
+enum trb_status(trb_fail)(struct trb_error *err, enum trb_status status, const char *format, ...) {
   if (err) {
     va_list args;
     va_start(args, format);

@@ -138,8 +138,9 @@ static bool csv_find_delimiter(struct trb_csv *csv) {
 static bool csv_begin(struct trb_csv *csv) {
   static const uint8_t mark[3] = {0xEF, 0xBB, 0xBF};
   if (csv->raw.len < sizeof mark && !csv->ended) return false;
-  if (csv->at == 0 && csv->raw.len >= sizeof mark && memcmp(csv->raw.data, mark, sizeof mark) == 0)
+  if (!csv->mark_passed && csv->raw.len >= sizeof mark && memcmp(csv->raw.data, mark, sizeof mark) == 0)
     csv->at = csv->start = sizeof mark;
+  csv->mark_passed = true; /* a second one is text, also when the first is no longer in raw */
   if (!csv->delimiter && !csv_find_delimiter(csv)) return false;
   csv->begun = true;
   return true;

@@ -56,7 +56,7 @@ fuzz-build: $(FUZZ)
 fuzz-run:
 	@for f in $(FUZZ); do n=$${f##*/fuzz_}; mkdir -p build/fuzz/corpus/$$n build/fuzz/finds; echo "== fuzz $$n"; \
 	  ASAN_OPTIONS=allocator_may_return_null=1 $$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -print_final_stats=0 \
-	    -verbosity=0 -artifact_prefix=build/fuzz/finds/$$n- build/fuzz/corpus/$$n $$(ls -d tests/fuzz/seeds/$$n 2>/dev/null) || exit 1; done
+	    -verbosity=0 -artifact_prefix=build/fuzz/finds/$$n- build/fuzz/corpus/$$n $$(ls -d tests/fuzz/seeds/$$n 2>/dev/null) >$$f.log 2>&1 || { tail -60 $$f.log; exit 1; }; done
 
 # tests/bench/bench_NAME.c prints one JSON object a line.
 BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/bench_*.c))

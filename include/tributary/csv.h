@@ -47,7 +47,7 @@ struct trb_csv {
   enum trb_csv_encoding encoding;
   char delimiter; /* 0 until found */
   int state;
-  bool ended, any_quoted, after_cr, begun;
+  bool ended, any_quoted, after_cr, begun, mark_passed;
   struct trb_buf raw;  /* UTF-8 from the start of the current record on */
   struct trb_buf text; /* cells of the current record, unquoted */
   size_t start, at;    /* in raw: the record's first byte, the next byte to read */
