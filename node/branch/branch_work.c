@@ -1,0 +1,412 @@
+/* branch_work: what the daemon does with its files, and when. See node.h.
+ *
+ * Clients come first. A read of ours can make a client without a busy timeout fail when it falls into the moment of its commit. So:
+ * a single commit is sealed at once; while somebody writes without pause the reads are short and rare (LOCK_SHARE of the time), and
+ * begin just after a commit, when the writer holds no lock. */
+#include <stdio.h>
+#include <string.h>
+
+#include "node.h"
+
+#define MS 1000
+#define READ_QUIET_MS 20 /* a read transaction when nobody else writes */
+#define READ_BUSY_MS 2
+#define BUSY_WITHIN_US (100 * MS)  /* marks again so soon: somebody writes without pause */
+#define BUSY_PAUSE_US (50 * MS)    /* then at least so long between reads */
+#define BUSY_PAUSE_MAX_US (1000 * MS)
+#define LOCK_SHARE 250             /* and so many times as long as the read took */
+#define SETTLE_US (2 * MS)         /* after a write that may not be a commit yet */
+#define RETRY_MIN_MS 1
+#define RETRY_MAX_MS 50
+#define LOCKED_ALARM_US (5000 * MS)
+#define TRIM_AFTER_US (200 * MS)
+#define CHECK_US (5000 * MS)
+#define SCRUB_PAUSE_US (5 * MS)
+#define SCRUB_EVERY_US (INT64_C(24) * 3600 * 1000 * MS)
+#define SCRUB_SLICE_MS 4
+#define OUTBOX_ALARM_BYTES (INT64_C(256) << 20) /* so much not covered by a backup of the hub: somebody should look */
+
+static void sooner(int64_t *due, int64_t us) {
+  if (us < *due) *due = us;
+}
+
+int64_t work_due_us(const struct node *node) {
+  int64_t due = node->due.look;
+  sooner(&due, node->due.apply);
+  sooner(&due, node->due.trim);
+  sooner(&due, node->due.scrub);
+  sooner(&due, node->due.check);
+  return due;
+}
+
+void work_woken(struct node *node, bool committed) {
+  int64_t now = seal_now_us();
+  sooner(&node->due.look, committed ? now : now + SETTLE_US);
+}
+
+bool work_sealed_all(struct node *node) {
+  const struct outbox_state *s = &node->outbox->state;
+  return node->due.look == INT64_MAX && s->want == 0 && s->baseline == OUTBOX_BASELINE_NONE && s->late_mark == s->mark;
+}
+
+/* ---- locks ---- */
+
+static void locked(struct node *node, int64_t *due) {
+  int64_t now = seal_now_us();
+  node->locked++;
+  if (!node->locked_since_us) node->locked_since_us = now;
+  node->retry_ms = node->retry_ms ? node->retry_ms * 2 : RETRY_MIN_MS;
+  if (node->retry_ms > RETRY_MAX_MS) node->retry_ms = RETRY_MAX_MS;
+  *due = now + node->retry_ms * MS;
+  if (now - node->locked_since_us < LOCKED_ALARM_US) return;
+  int pid = replica_lock_holder(&node->replica);
+  if (pid)
+    node_alarm(node, "lock_held", "process %d has kept replica.db locked for over %d seconds: it should end its transaction",
+               pid, LOCKED_ALARM_US / (1000 * MS));
+}
+
+static void unlocked(struct node *node) {
+  if (node->locked_since_us && seal_now_us() - node->locked_since_us >= LOCKED_ALARM_US) node_calm(node, "lock_held");
+  node->locked_since_us = 0;
+  node->retry_ms = 0;
+}
+
+/* ---- clock ---- */
+
+/* Marks made before the break was noticed belong to the stretch before, but for a new boot: then those since its beginning. */
+enum trb_status work_clock(struct node *node, struct trb_error *err) {
+  struct trb_clock_reading now;
+  const struct trb_segment *segments = NULL;
+  size_t count = 0;
+  TRB_ARENA_AUTO arena = {0};
+  enum trb_status status = clock_read(&now);
+  if (status == TRB_OK) status = outbox_segments(node->outbox, INT64_MAX - 1, &arena, &segments, &count, err);
+  if (status != TRB_OK) return status;
+  const struct trb_segment *last = count ? &segments[count - 1] : NULL;
+  if (last && !clock_segment_breaks(last, &now)) return TRB_OK;
+  bool jumped = last && memcmp(last->at.boot_id, now.boot_id, TRB_BOOT_ID_BYTES) == 0;
+  uint64_t first = 0;
+  int64_t nonce = 0;
+  if (jumped) {
+    status = seal_last_mark(node->replica.db, &first, &nonce, err);
+    first++;
+  } else {
+    status = seal_mark_since(node->replica.db, node->outbox->state.late_mark, now.wall_ms - now.boot_ms, &first, err);
+  }
+  bool opened = false;
+  if (status == TRB_OK) status = outbox_clock(node->outbox, &now, first, &opened, err);
+  if (status == TRB_OK && jumped) node_log(5, "the clock of this machine was set; times stay right");
+  return status;
+}
+
+static enum trb_status store_offset(struct node *node, struct trb_error *err) {
+  struct uplink_status line;
+  struct trb_clock_reading now;
+  if (!node->uplink) return TRB_OK;
+  uplink_status(node->uplink, &line);
+  if (!line.offset_measured || (node->offset_known && line.hub_minus_boot_ms == node->offset_ms)) return TRB_OK;
+  enum trb_status status = clock_read(&now);
+  if (status == TRB_OK) status = outbox_measured(node->outbox, now.boot_id, line.hub_minus_boot_ms, err);
+  node->offset_known = status == TRB_OK;
+  node->offset_ms = line.hub_minus_boot_ms;
+  return status;
+}
+
+/* ---- schema ---- */
+
+static enum trb_status begin_scrub(struct node *node, struct trb_error *err) {
+  enum trb_status status = scrub_start(node->outbox, err);
+  node->due.scrub = seal_now_us();
+  return status;
+}
+
+static enum trb_status check_schema(struct node *node, struct trb_error *err) {
+  struct trb_capture_report report;
+  enum trb_status status =
+      capture_check(node->replica.db, node->replica.catalogue, &node->replica.schema_version, &report, err);
+  if (status != TRB_OK) return status;
+  node->sealing.schema_version = node->replica.schema_version;
+  for (size_t i = 0; i < report.count && i < TRB_FINDINGS_MAX; i++) {
+    const struct trb_finding *f = &report.findings[i];
+    if (f->damage == TRB_DAMAGE_OTHER) continue;
+    char kind[128];
+    snprintf(kind, sizeof kind, "%s:%s", f->damage == TRB_DAMAGE_TABLE_MISSING ? "table_lost" : "capture_damaged", f->name);
+    node_alarm(node, kind, "%s: %s", f->name, capture_damage_text(f->damage));
+    node_log(4, "replica.db: %s: %s", f->name, capture_damage_text(f->damage));
+  }
+  if (report.wal_stays)
+    node_alarm(node, "journal_wal", "a program keeps replica.db in WAL mode: close it, so that the journal can be put right");
+  else
+    node_calm(node, "journal_wal");
+  return report.scrub ? begin_scrub(node, err) : TRB_OK;
+}
+
+/* ---- sealing ---- */
+
+static void sealed(struct node *node, const struct seal_result *result, bool busy) {
+  int64_t now = seal_now_us();
+  node->passes++;
+  node->batches += result->batches;
+  node->changes += result->changes;
+  bool found = result->marks > 0 || result->batches > 0;
+  if (found) {
+    node->sealed_us = now;
+    node->due.trim = now + TRIM_AFTER_US;
+  }
+  if (result->batches) line_sealed(node);
+  if (result->oversized)
+    node_alarm(node, "row_too_large", "a row is larger than a batch and cannot be sent; make it smaller");
+  int64_t pause = 0;
+  if (busy && found) {
+    pause = result->reading_us * LOCK_SHARE;
+    if (pause < BUSY_PAUSE_US) pause = BUSY_PAUSE_US;
+    if (pause > BUSY_PAUSE_MAX_US) pause = BUSY_PAUSE_MAX_US;
+  }
+  node->due.look = result->more || pause ? now + pause : INT64_MAX;
+}
+
+static enum trb_status seal_rows(struct node *node, struct trb_error *err) {
+  struct trb_clock_reading now;
+  struct seal_result result = {0};
+  int64_t start = seal_now_us();
+  bool busy = node->sealed_us && start - node->sealed_us < BUSY_WITHIN_US;
+  enum trb_status status = clock_read(&now);
+  if (status == TRB_OK) status = work_clock(node, err);
+  if (status == TRB_OK && node->outbox->state.baseline)
+    status = seal_baseline(&node->sealing, READ_QUIET_MS, &now, &result, err);
+  else if (status == TRB_OK)
+    status = seal_pass(&node->sealing, busy ? READ_BUSY_MS : READ_QUIET_MS, &now, &result, err);
+  if (status == TRB_OK && result.schema_changed) {
+    status = check_schema(node, err);
+    if (status == TRB_OK) node->due.look = start;
+    return status;
+  }
+  if (status != TRB_OK) return status;
+  if (result.rolled_back) node_log(4, "replica.db is an older copy than what was sealed: a new stream is asked for");
+  if (result.lost_table) {
+    const struct trb_table *table = catalogue_table(node->replica.catalogue, result.lost_table);
+    node_alarm(node, "capture_damaged", "table %s is missing in replica.db; its rows are not taken for deleted", table ? table->name : "?");
+  }
+  sealed(node, &result, busy);
+  return TRB_OK;
+}
+
+/* The stream's end must be at the hub before it is left for a new one, unless the hub refuses it. */
+static void ask_stream(struct node *node) {
+  const struct outbox_state *s = &node->outbox->state;
+  if (!s->want || node->stream_pending || !node->uplink) return;
+  bool unsent = s->want == TRB_STREAM_ROLLED_BACK && s->acked < s->sequence;
+  if (!unsent) uplink_want_stream(node->uplink, (enum trb_stream_why)s->want);
+}
+
+static enum trb_status look(struct node *node, struct trb_error *err) {
+  const struct outbox_state *s = &node->outbox->state;
+  node->due.look = INT64_MAX;
+  if (s->want || node->stream_pending || node->rotating) return TRB_OK; /* goes on when that is settled */
+  enum trb_status status = seal_rows(node, err);
+  if (status == TRB_AGAIN) {
+    locked(node, &node->due.look);
+    return TRB_OK;
+  }
+  if (status == TRB_FULL) {
+    node_alarm(node, "disk_full", "the disk is full: nothing is lost, but nothing is sealed either; make room");
+    node->due.look = seal_now_us() + 1000 * MS;
+    return TRB_OK;
+  }
+  if (status != TRB_OK) return status;
+  if (node->locked_since_us) unlocked(node);
+  return TRB_OK;
+}
+
+enum trb_status work_start_stream(struct node *node, struct trb_error *err) {
+  uint64_t mark = 0;
+  int64_t nonce = 0;
+  struct uplink_position position = {0};
+  if (!node->stream_pending) return TRB_OK;
+  enum trb_status status = seal_last_mark(node->replica.db, &mark, &nonce, err);
+  if (status == TRB_AGAIN) {
+    locked(node, &node->due.look);
+    return TRB_OK;
+  }
+  if (status == TRB_OK) status = outbox_start_stream(node->outbox, node->stream_incarnation, mark, nonce, err);
+  if (status == TRB_OK) status = replica_position(&node->replica, position.down_epoch, &position.down_version, err);
+  if (status != TRB_OK) return status;
+  node->stream_pending = false;
+  memcpy(position.incarnation, node->stream_incarnation, TRB_INCARNATION_BYTES);
+  uplink_stream_started(node->uplink, &position);
+  node_log(5, "a new stream was granted; all rows are sealed again in it");
+  node->due.look = seal_now_us();
+  return TRB_OK;
+}
+
+/* ---- down ---- */
+
+static enum trb_status apply(struct node *node, struct trb_error *err) {
+  bool done = false, extended = false;
+  node->due.apply = INT64_MAX;
+  if (!node->replica.applying) return TRB_OK;
+  enum trb_status status = replica_apply_step(&node->replica, &done, &extended, err);
+  int64_t now = seal_now_us();
+  if (extended) {
+    seal_forget(&node->sealing);
+    node->sealing.catalogue = node->replica.catalogue;
+    node->due.look = now;
+  }
+  if (status == TRB_AGAIN) {
+    locked(node, &node->due.apply);
+    return TRB_OK;
+  }
+  if (status == TRB_FULL) {
+    node_alarm(node, "disk_full", "the disk is full: what headquarters sent cannot be stored; make room");
+    node->due.apply = now + 1000 * MS;
+    return TRB_OK;
+  }
+  if (status == TRB_PEER) {
+    node_alarm(node, "down_refused", "headquarters sent rows that cannot be stored: %s", err->text);
+    return TRB_OK;
+  }
+  if (status != TRB_OK) return status;
+  unlocked(node);
+  node->down_us = now;
+  if (done)
+    line_down_applied(node);
+  else
+    node->due.apply = now + TRB_REPLICA_SLICE_MS * MS / 4; /* clients that wait get in between */
+  return TRB_OK;
+}
+
+/* ---- the rest ---- */
+
+static enum trb_status trim(struct node *node, struct trb_error *err) {
+  int64_t now = seal_now_us();
+  bool more = false;
+  node->due.trim = INT64_MAX;
+  if (node->sealed_us && now - node->sealed_us < TRIM_AFTER_US) {
+    node->due.trim = node->sealed_us + TRIM_AFTER_US;
+    return TRB_OK;
+  }
+  enum trb_status status = seal_trim(&node->sealing, &more, err);
+  if (status == TRB_OK && more) node->due.trim = now + SETTLE_US * 5;
+  if (status == TRB_AGAIN || status == TRB_FULL) node->due.trim = now + TRIM_AFTER_US;
+  return status == TRB_AGAIN || status == TRB_FULL ? TRB_OK : status;
+}
+
+static void scrubbed(struct node *node, const struct scrub_result *result) {
+  const struct trb_table *table =
+      result->emptied_table ? catalogue_table(node->replica.catalogue, result->emptied_table) : NULL;
+  if (table) {
+    char kind[96];
+    snprintf(kind, sizeof kind, "rows_vanished:%s", table->name);
+    node_alarm(node, kind,
+               "%lld rows of %s are gone from replica.db without a deletion; headquarters still has them. Ask headquarters "
+               "for `hub restore-site`, or restore replica.db",
+               (long long)result->emptied_rows, table->name);
+  }
+  if (result->missed) {
+    node_log(4, "scrub: %u rows had been changed unseen; they are sent now", result->missed);
+    node->due.look = seal_now_us();
+  }
+  if (result->done) node->scrubbed_us = seal_now_us();
+}
+
+static enum trb_status scrub(struct node *node, struct trb_error *err) {
+  struct trb_clock_reading now;
+  struct scrub_result result = {0};
+  const struct outbox_state *s = &node->outbox->state;
+  node->due.scrub = INT64_MAX;
+  if (!s->scrub) return TRB_OK;
+  int64_t start = seal_now_us();
+  bool wait = s->want || s->baseline || node->rotating || node->stream_pending || node->replica.applying;
+  node->due.scrub = start + (wait ? 1000 * MS : SCRUB_PAUSE_US);
+  if (wait || clock_read(&now) != TRB_OK) return TRB_OK;
+  enum trb_status status = scrub_slice(&node->sealing, SCRUB_SLICE_MS, &now, &result, err);
+  if (status == TRB_AGAIN || status == TRB_FULL) {
+    node->due.scrub = start + TRIM_AFTER_US;
+    return TRB_OK;
+  }
+  if (status != TRB_OK) return status;
+  if (result.pending) {
+    sooner(&node->due.look, start);
+    node->due.scrub = start + TRIM_AFTER_US;
+  }
+  scrubbed(node, &result);
+  if (result.done) node->due.scrub = INT64_MAX;
+  return TRB_OK;
+}
+
+static enum trb_status reopen(struct node *node, struct trb_error *err) {
+  struct replica fresh = {0};
+  enum trb_status status = replica_open(node->dir, &fresh, err);
+  if (status != TRB_OK) return status;
+  node_log(4, "replica.db was replaced by another file; looking at that one");
+  seal_forget(&node->sealing);
+  replica_close(&node->replica);
+  node->replica = fresh;
+  node->sealing.replica = fresh.db;
+  node->sealing.catalogue = fresh.catalogue;
+  node->sealing.schema_version = -1;
+  line_stop(node); /* what the replica holds of what came down is another thing now */
+  status = line_start(node, err);
+  return status == TRB_OK ? begin_scrub(node, err) : status;
+}
+
+static void watch_sizes(struct node *node) {
+  int64_t batches = 0, bytes = 0, unacked = 0;
+  if (outbox_counts(node->outbox, &batches, &bytes, &unacked, NULL) != TRB_OK) return;
+  if (bytes > OUTBOX_ALARM_BYTES)
+    node_alarm(node, "outbox_growing",
+               "%lld MB of sealed batches are kept: headquarters has not covered them by a verified backup", (long long)(bytes >> 20));
+  else
+    node_calm(node, "outbox_growing");
+}
+
+/* The slow round: what no wake-up tells. */
+static enum trb_status check(struct node *node, struct trb_error *err) {
+  int64_t now = seal_now_us();
+  node->due.check = now + CHECK_US;
+  if (replica_replaced(&node->replica)) {
+    enum trb_status status = reopen(node, err);
+    if (status == TRB_STORE || status == TRB_ABSENT) { /* between two files, or gone */
+      node_alarm(node, "replica_missing", "replica.db is missing: restore it from a backup; headquarters has what was acknowledged");
+      return TRB_OK;
+    }
+    if (status != TRB_OK && status != TRB_AGAIN) return status;
+  }
+  enum trb_status status = check_schema(node, err);
+  if (status == TRB_OK) status = store_offset(node, err);
+  if (status == TRB_OK && now - node->scrubbed_us > SCRUB_EVERY_US && !node->outbox->state.scrub) status = begin_scrub(node, err);
+  watch_sizes(node);
+  node_calm(node, "disk_full"); /* said again at the next write that fails */
+  sooner(&node->due.look, now);
+  return status == TRB_AGAIN || status == TRB_FULL ? TRB_OK : status;
+}
+
+enum trb_status work_start(struct node *node, struct trb_error *err) {
+  int64_t now = seal_now_us();
+  node->due.look = node->due.check = now;
+  node->due.trim = now + TRIM_AFTER_US;
+  node->scrubbed_us = now;
+  struct trb_error busy;
+  enum trb_status status = check_schema(node, &busy);
+  if (status == TRB_AGAIN) status = TRB_OK; /* the round does it */
+  if (status != TRB_OK) return trb_fail(err, status, "%s", busy.text);
+  status = begin_scrub(node, err); /* triggers can be switched off without a trace */
+  if (status == TRB_FULL || status == TRB_AGAIN) status = TRB_OK;
+  return status;
+}
+
+static enum trb_status do_due(struct node *node, int64_t *due, enum trb_status (*task)(struct node *, struct trb_error *),
+                              struct trb_error *err) {
+  return *due <= seal_now_us() ? task(node, err) : TRB_OK;
+}
+
+enum trb_status work_run(struct node *node, struct trb_error *err) {
+  enum trb_status status = do_due(node, &node->due.check, check, err);
+  if (status == TRB_OK) status = work_start_stream(node, err);
+  if (status == TRB_OK) status = do_due(node, &node->due.look, look, err);
+  if (status == TRB_OK) status = do_due(node, &node->due.apply, apply, err);
+  if (status == TRB_OK) status = do_due(node, &node->due.trim, trim, err);
+  if (status == TRB_OK) status = do_due(node, &node->due.scrub, scrub, err);
+  ask_stream(node);
+  return status;
+}

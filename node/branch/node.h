@@ -1,0 +1,124 @@
+/* node: the branch daemon's own parts, shared by the files of node/branch that make it up. Not a contract for others.
+ *
+ *   branch_node.c   files of DIR: open, close, keys, keyset
+ *   branch_work.c   what is done with the files: wake-up, seal, baseline, scrub, apply, trim, clock
+ *   branch_line.c   the uplink core's actions and the connection
+ *   branch_rotate.c new keys
+ *   branch_status.c status and metrics
+ *   branch.c        the loop and the commands
+ *   branch_join.c   enrolment */
+#ifndef NODE_BRANCH_NODE_H
+#define NODE_BRANCH_NODE_H
+
+#include "tributary/branch.h"
+#include "tributary/control.h"
+#include "tributary/link.h"
+#include "tributary/outbox.h"
+#include "tributary/replica.h"
+#include "tributary/sealer_store.h"
+#include "tributary/uplink.h"
+
+#define NODE_PATH_MAX 4096
+
+struct node_keys {
+  uint8_t sign_seed[TRB_KEY_BYTES], sign_public[TRB_KEY_BYTES];
+  uint8_t curve_secret[TRB_KEY_BYTES], curve_public[TRB_KEY_BYTES];
+};
+
+/* When things are to be done: microseconds of CLOCK_MONOTONIC; INT64_MAX: not. */
+struct node_due {
+  int64_t look;  /* look for marks */
+  int64_t apply; /* next slice of a DOWN frame */
+  int64_t trim;
+  int64_t scrub;
+  int64_t check; /* the slow round: schema, clock, file replaced, alarms */
+};
+
+struct node {
+  char dir[NODE_PATH_MAX];
+  int lock_fd;
+  struct trb_conf conf;
+  struct trb_keyset keyset;
+  struct node_keys keys;
+  struct crypto_signer *signer;
+  struct outbox *outbox;
+  struct replica replica;
+  struct sealing sealing;
+
+  struct link_context *context;
+  struct link_client *client;
+  struct uplink *uplink;
+  bool connected;
+  int64_t heard_ms, acked_ms; /* wall */
+
+  bool rotating, on_next_keys; /* new keys stand beside the old; they are the ones in use */
+  bool stream_pending;         /* a granted incarnation waits for replica.db to be readable */
+  uint8_t stream_incarnation[TRB_INCARNATION_BYTES];
+
+  struct node_due due;
+  int64_t sealed_us;    /* when the last pass that found marks ended */
+  int64_t locked_since_us; /* replica.db is locked by a client since; 0: it is not */
+  int64_t down_us;      /* when the last DOWN frame was applied */
+  int64_t scrubbed_us;  /* when the last whole scrub ended */
+  int64_t offset_ms;    /* last measured offset that was stored */
+  bool offset_known;
+  int retry_ms;
+  uint64_t passes, batches, changes, down_frames, bad_acks, locked;
+
+  int inotify_fd, timer_fd, signal_fd;
+  struct control_server *control;
+  bool stop;
+};
+
+/* ---- branch_node.c ---- */
+enum trb_status node_path(const char *dir, const char *name, char ret[NODE_PATH_MAX], struct trb_error *err);
+/* Takes the lock and opens everything but the line; seals nothing yet. */
+enum trb_status node_open(const char *dir, struct node *node, struct trb_error *err);
+void node_close(struct node *node);
+enum trb_status node_load_keyset(struct node *node, struct trb_error *err);
+/* tail "" or ".next". TRB_ABSENT: not there. */
+enum trb_status node_load_keys(const char *dir, const char *tail, struct node_keys *ret, struct trb_error *err);
+/* New keys, written and fsynced before anybody hears of them. */
+enum trb_status node_make_keys(const char *dir, const char *tail, struct node_keys *ret, struct trb_error *err);
+enum trb_status node_use_keys(struct node *node, const struct node_keys *keys, struct trb_error *err);
+int64_t node_wall_ms(void);
+void node_alarm(struct node *node, const char *kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void node_calm(struct node *node, const char *kind);
+void node_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3))); /* stderr, `<level>` in front */
+
+/* ---- branch_work.c ---- */
+enum trb_status work_start(struct node *node, struct trb_error *err); /* schema, clock, rollback; schedules */
+void work_woken(struct node *node, bool committed); /* somebody wrote to replica.db */
+/* Everything that is due. TRB_STORE and the like: the daemon ends. */
+enum trb_status work_run(struct node *node, struct trb_error *err);
+int64_t work_due_us(const struct node *node);
+enum trb_status work_clock(struct node *node, struct trb_error *err); /* opens a segment if the clock broke */
+enum trb_status work_start_stream(struct node *node, struct trb_error *err);
+bool work_sealed_all(struct node *node); /* as far as is known without a look at the file */
+
+/* ---- branch_line.c ---- */
+enum trb_status line_start(struct node *node, struct trb_error *err);
+void line_stop(struct node *node);
+/* Receives what is there, ticks, and does what the core asks until it is idle. */
+enum trb_status line_run(struct node *node, struct trb_error *err);
+void line_down_applied(struct node *node);
+void line_sealed(struct node *node);
+
+/* ---- branch_rotate.c ---- */
+enum trb_status rotate_begin(struct node *node, struct trb_error *err);
+enum trb_status rotate_run(struct node *node, struct trb_error *err); /* at every turn of the loop */
+enum trb_status rotate_confirmed(struct node *node, struct trb_error *err);
+
+/* ---- branch_status.c ---- */
+struct node_sync {
+  int64_t unsealed;
+  bool all_sealed, all_acked, held, digests_equal, in_sync;
+};
+enum trb_status status_sync(struct node *node, struct node_sync *ret, struct trb_error *err);
+enum trb_status status_print(struct node *node, struct trb_buf *out, struct trb_error *err);
+enum trb_status status_metrics(struct node *node, struct trb_buf *out, struct trb_error *err);
+
+/* ---- branch.c ---- */
+enum trb_status node_loop(struct node *node, bool once, int64_t until_us, struct trb_error *err);
+
+#endif
