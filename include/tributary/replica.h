@@ -20,6 +20,8 @@ struct replica {
   struct trb_catalogue *catalogue; /* a reference */
   uint64_t inode, device;          /* of the open file: another one under the same name means it was replaced */
   int64_t schema_version;          /* capture_check's */
+  uint8_t held_epoch[16];          /* what the file holds of what came down */
+  uint64_t held_version;
   /* the frame being applied */
   struct trb_buf rows;      /* owned copy */
   size_t row_at, row_count; /* next row, in all */
@@ -30,6 +32,7 @@ struct replica {
   bool applying, sweeping;
   uint16_t sweep_table; /* of the end of a snapshot: rows not seen since its first frame go, table by table */
   bool definitions;     /* custom_table or custom_column rows were among them */
+  uint32_t skipped;     /* rows the file refused */
   bool unknown;         /* rows or columns this program does not know were left out */
 };
 
@@ -42,8 +45,7 @@ enum trb_status replica_make(const char *dir, struct trb_error *err);
 bool replica_replaced(const struct replica *replica);
 
 /* What the replica holds of what came down; zeros and 0 when it holds nothing, or must be given everything anew. */
-enum trb_status replica_position(struct replica *replica, uint8_t ret_epoch[16], uint64_t *ret_version,
-                                 struct trb_error *err);
+void replica_position(const struct replica *replica, uint8_t ret_epoch[16], uint64_t *ret_version);
 /* Forgets the position, so that a snapshot comes. */
 enum trb_status replica_forget(struct replica *replica, struct trb_error *err);
 

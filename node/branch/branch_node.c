@@ -9,7 +9,6 @@
 
 #include "node.h"
 
-
 enum trb_status node_path(const char *dir, const char *name, char ret[NODE_PATH_MAX], struct trb_error *err) {
   int len = snprintf(ret, NODE_PATH_MAX, "%s/%s", dir, name);
   return len > 0 && len < NODE_PATH_MAX ? TRB_OK : trb_fail(err, TRB_PEER, "the path of the directory is too long");
@@ -136,15 +135,17 @@ static enum trb_status check_folder(const char *dir, struct trb_error *err) {
   struct stat st;
   if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode)) return trb_fail(err, TRB_ABSENT, "%s is not a directory", dir);
   if (file_on_network(dir, &name))
-    return trb_fail(err, TRB_DENIED, "%s is on a network file system (%s), where SQLite's locks do not hold: use a local disk",
-                    dir, name);
+    return trb_fail(err, TRB_DENIED,
+                    "%s is on a network file system (%s), where SQLite's locks do not hold: use a local disk", dir,
+                    name);
   return TRB_OK;
 }
 
 static enum trb_status load_conf(struct node *node, struct trb_error *err) {
   enum trb_status status = conf_load(node->dir, &node->conf, err);
   if (status == TRB_ABSENT)
-    return trb_fail(err, TRB_ABSENT, "%s is not a node yet: run `tributary branch join %s TOKEN`", node->dir, node->dir);
+    return trb_fail(err, TRB_ABSENT, "%s is not a node yet: run `tributary branch join %s TOKEN`", node->dir,
+                    node->dir);
   if (status == TRB_OK && node->conf.role != TRB_ROLE_BRANCH)
     status = trb_fail(err, TRB_PEER, "%s is not a branch", node->dir);
   if (status == TRB_OK && !trb_site_valid(trb_slice_str(node->conf.site)))

@@ -1,8 +1,8 @@
 /* branch_work: what the daemon does with its files, and when. See node.h.
  *
- * Clients come first. A read of ours can make a client without a busy timeout fail when it falls into the moment of its commit. So:
- * a single commit is sealed at once; while somebody writes without pause the reads are short and rare (LOCK_SHARE of the time), and
- * begin just after a commit, when the writer holds no lock. */
+ * Clients come first. A read of ours can make a client without a busy timeout fail when it falls into the moment of its
+ * commit. So: a single commit is sealed at once; while somebody writes without pause the reads are short and rare
+ * (LOCK_SHARE of the time), and begin just after a commit, when the writer holds no lock. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,11 +11,11 @@
 #define MS 1000
 #define READ_QUIET_MS 20 /* a read transaction when nobody else writes */
 #define READ_BUSY_MS 2
-#define BUSY_WITHIN_US (100 * MS)  /* marks again so soon: somebody writes without pause */
-#define BUSY_PAUSE_US (50 * MS)    /* then at least so long between reads */
+#define BUSY_WITHIN_US (100 * MS) /* marks again so soon: somebody writes without pause */
+#define BUSY_PAUSE_US (50 * MS)   /* then at least so long between reads */
 #define BUSY_PAUSE_MAX_US (1000 * MS)
-#define LOCK_SHARE 250             /* and so many times as long as the read took */
-#define SETTLE_US (2 * MS)         /* after a write that may not be a commit yet */
+#define LOCK_SHARE 250     /* and so many times as long as the read took */
+#define SETTLE_US (2 * MS) /* after a write that may not be a commit yet */
 #define RETRY_MIN_MS 1
 #define RETRY_MAX_MS 50
 #define LOCKED_ALARM_US (5000 * MS)
@@ -61,8 +61,9 @@ static void locked(struct node *node, int64_t *due) {
   if (now - node->locked_since_us < LOCKED_ALARM_US) return;
   int pid = replica_lock_holder(&node->replica);
   if (pid)
-    node_alarm(node, "lock_held", "process %d has kept replica.db locked for over %d seconds: it should end its transaction",
-               pid, LOCKED_ALARM_US / (1000 * MS));
+    node_alarm(node, "lock_held",
+               "process %d has kept replica.db locked for over %d seconds: it should end its transaction", pid,
+               LOCKED_ALARM_US / (1000 * MS));
 }
 
 static void unlocked(struct node *node) {
@@ -73,7 +74,8 @@ static void unlocked(struct node *node) {
 
 /* ---- clock ---- */
 
-/* Marks made before the break was noticed belong to the stretch before, but for a new boot: then those since its beginning. */
+/* Marks made before the break was noticed belong to the stretch before, but for a new boot: then those since its
+ * beginning. */
 enum trb_status work_clock(struct node *node, struct trb_error *err) {
   struct trb_clock_reading now;
   const struct trb_segment *segments = NULL;
@@ -130,12 +132,14 @@ static enum trb_status check_schema(struct node *node, struct trb_error *err) {
     const struct trb_finding *f = &report.findings[i];
     if (f->damage == TRB_DAMAGE_OTHER) continue;
     char kind[128];
-    snprintf(kind, sizeof kind, "%s:%s", f->damage == TRB_DAMAGE_TABLE_MISSING ? "table_lost" : "capture_damaged", f->name);
+    snprintf(kind, sizeof kind, "%s:%s", f->damage == TRB_DAMAGE_TABLE_MISSING ? "table_lost" : "capture_damaged",
+             f->name);
     node_alarm(node, kind, "%s: %s", f->name, capture_damage_text(f->damage));
     node_log(4, "replica.db: %s: %s", f->name, capture_damage_text(f->damage));
   }
   if (report.wal_stays)
-    node_alarm(node, "journal_wal", "a program keeps replica.db in WAL mode: close it, so that the journal can be put right");
+    node_alarm(node, "journal_wal",
+               "a program keeps replica.db in WAL mode: close it, so that the journal can be put right");
   else
     node_calm(node, "journal_wal");
   return report.scrub ? begin_scrub(node, err) : TRB_OK;
@@ -185,7 +189,8 @@ static enum trb_status seal_rows(struct node *node, struct trb_error *err) {
   if (result.rolled_back) node_log(4, "replica.db is an older copy than what was sealed: a new stream is asked for");
   if (result.lost_table) {
     const struct trb_table *table = catalogue_table(node->replica.catalogue, result.lost_table);
-    node_alarm(node, "capture_damaged", "table %s is missing in replica.db; its rows are not taken for deleted", table ? table->name : "?");
+    node_alarm(node, "capture_damaged", "table %s is missing in replica.db; its rows are not taken for deleted",
+               table ? table->name : "?");
   }
   sealed(node, &result, busy);
   return TRB_OK;
@@ -229,8 +234,8 @@ enum trb_status work_start_stream(struct node *node, struct trb_error *err) {
     return TRB_OK;
   }
   if (status == TRB_OK) status = outbox_start_stream(node->outbox, node->stream_incarnation, mark, nonce, err);
-  if (status == TRB_OK) status = replica_position(&node->replica, position.down_epoch, &position.down_version, err);
   if (status != TRB_OK) return status;
+  replica_position(&node->replica, position.down_epoch, &position.down_version);
   node->stream_pending = false;
   memcpy(position.incarnation, node->stream_incarnation, TRB_INCARNATION_BYTES);
   uplink_stream_started(node->uplink, &position);
@@ -297,10 +302,11 @@ static void scrubbed(struct node *node, const struct scrub_result *result) {
   if (table) {
     char kind[96];
     snprintf(kind, sizeof kind, "rows_vanished:%s", table->name);
-    node_alarm(node, kind,
-               "%lld rows of %s are gone from replica.db without a deletion; headquarters still has them. Ask headquarters "
-               "for `hub restore-site`, or restore replica.db",
-               (long long)result->emptied_rows, table->name);
+    node_alarm(
+        node, kind,
+        "%lld rows of %s are gone from replica.db without a deletion; headquarters still has them. Ask headquarters "
+        "for `hub restore-site`, or restore replica.db",
+        (long long)result->emptied_rows, table->name);
   }
   if (result->missed) {
     node_log(4, "scrub: %u rows had been changed unseen; they are sent now", result->missed);
@@ -355,7 +361,8 @@ static void watch_sizes(struct node *node) {
   if (outbox_counts(node->outbox, &batches, &bytes, &unacked, NULL) != TRB_OK) return;
   if (bytes > OUTBOX_ALARM_BYTES)
     node_alarm(node, "outbox_growing",
-               "%lld MB of sealed batches are kept: headquarters has not covered them by a verified backup", (long long)(bytes >> 20));
+               "%lld MB of sealed batches are kept: headquarters has not covered them by a verified backup",
+               (long long)(bytes >> 20));
   else
     node_calm(node, "outbox_growing");
 }
@@ -367,14 +374,16 @@ static enum trb_status check(struct node *node, struct trb_error *err) {
   if (replica_replaced(&node->replica)) {
     enum trb_status status = reopen(node, err);
     if (status == TRB_STORE || status == TRB_ABSENT) { /* between two files, or gone */
-      node_alarm(node, "replica_missing", "replica.db is missing: restore it from a backup; headquarters has what was acknowledged");
+      node_alarm(node, "replica_missing",
+                 "replica.db is missing: restore it from a backup; headquarters has what was acknowledged");
       return TRB_OK;
     }
     if (status != TRB_OK && status != TRB_AGAIN) return status;
   }
   enum trb_status status = check_schema(node, err);
   if (status == TRB_OK) status = store_offset(node, err);
-  if (status == TRB_OK && now - node->scrubbed_us > SCRUB_EVERY_US && !node->outbox->state.scrub) status = begin_scrub(node, err);
+  if (status == TRB_OK && now - node->scrubbed_us > SCRUB_EVERY_US && !node->outbox->state.scrub)
+    status = begin_scrub(node, err);
   watch_sizes(node);
   node_calm(node, "disk_full"); /* said again at the next write that fails */
   sooner(&node->due.look, now);
@@ -395,8 +404,8 @@ enum trb_status work_start(struct node *node, struct trb_error *err) {
   return status;
 }
 
-static enum trb_status do_due(struct node *node, int64_t *due, enum trb_status (*task)(struct node *, struct trb_error *),
-                              struct trb_error *err) {
+static enum trb_status do_due(struct node *node, int64_t *due,
+                              enum trb_status (*task)(struct node *, struct trb_error *), struct trb_error *err) {
   return *due <= seal_now_us() ? task(node, err) : TRB_OK;
 }
 

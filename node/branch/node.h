@@ -52,15 +52,16 @@ struct node {
   int64_t heard_ms, acked_ms; /* wall */
 
   bool rotating, on_next_keys; /* new keys stand beside the old; they are the ones in use */
-  bool stream_pending;         /* a granted incarnation waits for replica.db to be readable */
+  bool rotate_sent, rotate_tried;
+  bool stream_pending; /* a granted incarnation waits for replica.db to be readable */
   uint8_t stream_incarnation[TRB_INCARNATION_BYTES];
 
   struct node_due due;
-  int64_t sealed_us;    /* when the last pass that found marks ended */
+  int64_t sealed_us;       /* when the last pass that found marks ended */
   int64_t locked_since_us; /* replica.db is locked by a client since; 0: it is not */
-  int64_t down_us;      /* when the last DOWN frame was applied */
-  int64_t scrubbed_us;  /* when the last whole scrub ended */
-  int64_t offset_ms;    /* last measured offset that was stored */
+  int64_t down_us;         /* when the last DOWN frame was applied */
+  int64_t scrubbed_us;     /* when the last whole scrub ended */
+  int64_t offset_ms;       /* last measured offset that was stored */
   bool offset_known;
   int retry_ms;
   uint64_t passes, batches, changes, down_frames, bad_acks, locked;
@@ -84,11 +85,12 @@ enum trb_status node_use_keys(struct node *node, const struct node_keys *keys, s
 int64_t node_wall_ms(void);
 void node_alarm(struct node *node, const char *kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void node_calm(struct node *node, const char *kind);
-void node_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3))); /* stderr, `<level>` in front */
+void node_log(int level, const char *format, ...)
+    __attribute__((format(printf, 2, 3))); /* stderr, `<level>` in front */
 
 /* ---- branch_work.c ---- */
 enum trb_status work_start(struct node *node, struct trb_error *err); /* schema, clock, rollback; schedules */
-void work_woken(struct node *node, bool committed); /* somebody wrote to replica.db */
+void work_woken(struct node *node, bool committed);                   /* somebody wrote to replica.db */
 /* Everything that is due. TRB_STORE and the like: the daemon ends. */
 enum trb_status work_run(struct node *node, struct trb_error *err);
 int64_t work_due_us(const struct node *node);
@@ -119,6 +121,8 @@ enum trb_status status_print(struct node *node, struct trb_buf *out, struct trb_
 enum trb_status status_metrics(struct node *node, struct trb_buf *out, struct trb_error *err);
 
 /* ---- branch.c ---- */
+/* The daemon without its control socket until in sync: TRB_AGAIN after timeout_ms. */
+enum trb_status branch_sync(const char *dir, int timeout_ms, struct trb_error *err);
 enum trb_status node_loop(struct node *node, bool once, int64_t until_us, struct trb_error *err);
 
 #endif

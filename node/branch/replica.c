@@ -67,6 +67,8 @@ enum trb_status replica_make(const char *dir, struct trb_error *err) {
   return status;
 }
 
+static enum trb_status load_position(struct replica *r, struct trb_error *err);
+
 enum trb_status replica_open(const char *dir, struct replica *ret, struct trb_error *err) {
   struct replica r = {.schema_version = -1};
   enum trb_status status = open_file(dir, TRB_DB_WRITE, 2000, &r.db, err);
@@ -80,6 +82,7 @@ enum trb_status replica_open(const char *dir, struct replica *ret, struct trb_er
     r.catalogue = catalogue_builtin();
     status = TRB_OK;
   }
+  if (status == TRB_OK) status = load_position(&r, err);
   if (status == TRB_OK) status = db_exec(r.db, "PRAGMA busy_timeout=0", err);
   if (status == TRB_OK)
     *ret = r;
@@ -115,8 +118,7 @@ static enum trb_status left_out(struct replica *r, bool *ret, struct trb_error *
   return TRB_OK;
 }
 
-enum trb_status replica_position(struct replica *r, uint8_t ret_epoch[16], uint64_t *ret_version,
-                                 struct trb_error *err) {
+static enum trb_status load_position(struct replica *r, struct trb_error *err) {
   TRB_BUF_AUTO epoch = {0};
   int64_t version = 0;
   bool again = false;
@@ -124,28 +126,32 @@ enum trb_status replica_position(struct replica *r, uint8_t ret_epoch[16], uint6
   if (status == TRB_OK || status == TRB_ABSENT) status = meta_int(r, "down_version", &version, err);
   if (status == TRB_OK) status = left_out(r, &again, err);
   if (status != TRB_OK) return status;
-  memset(ret_epoch, 0, 16);
-  *ret_version = 0;
+  memset(r->held_epoch, 0, 16);
+  r->held_version = 0;
   if (epoch.len != 16 || again) return TRB_OK;
-  memcpy(ret_epoch, epoch.data, 16);
-  *ret_version = (uint64_t)version;
+  memcpy(r->held_epoch, epoch.data, 16);
+  r->held_version = (uint64_t)version;
   return TRB_OK;
 }
 
+void replica_position(const struct replica *r, uint8_t ret_epoch[16], uint64_t *ret_version) {
+  memcpy(ret_epoch, r->held_epoch, 16);
+  *ret_version = r->held_version;
+}
+
 enum trb_status replica_forget(struct replica *r, struct trb_error *err) {
-  return db_exec(r->db, "DELETE FROM _trb_meta WHERE name IN('down_epoch', 'down_version', 'down_left_out')", err);
+  enum trb_status status =
+      db_exec(r->db, "DELETE FROM _trb_meta WHERE name IN('down_epoch', 'down_version', 'down_left_out')", err);
+  return status == TRB_OK ? load_position(r, err) : status;
 }
 
 /* ---- one frame ---- */
 
 enum trb_status replica_apply(struct replica *r, const struct wire_down *down, struct trb_error *err) {
   TRB_ASSERT(!r->applying);
-  uint8_t epoch[16];
-  uint64_t version = 0;
-  enum trb_status status = replica_position(r, epoch, &version, err);
-  if (status != TRB_OK) return status;
   bool first = (down->flags & DOWN_FIRST) != 0;
-  if (!first && (memcmp(epoch, down->epoch, 16) != 0 || version != down->after))
+  if (!first && (memcmp(r->held_epoch, down->epoch, 16) != 0 || down->after > r->held_version ||
+                 r->held_version >= down->version))
     return trb_fail(err, TRB_AGAIN, "a frame that does not follow what the replica holds");
   if (down->rows.len && mp_check(down->rows, err) != TRB_OK) return TRB_PEER;
   trb_buf_clear(&r->rows);
@@ -160,6 +166,7 @@ enum trb_status replica_apply(struct replica *r, const struct wire_down *down, s
   r->version = down->version;
   r->flags = (uint32_t)down->flags;
   r->definitions = r->unknown = r->sweeping = false;
+  r->skipped = 0;
   r->sweep_table = 0;
   r->applying = true;
   return TRB_OK;
@@ -234,6 +241,10 @@ static enum trb_status apply_row(struct replica *r, struct mp_reader *reader, in
   enum trb_status status = own ? capture_resume(r->db, err) : TRB_OK;
   if (status == TRB_OK && op == OP_WITHDRAW) status = drop_row(r, table, id, err);
   if (status == TRB_OK && op == OP_PUT) status = put_row(r, table, id, version, snapshot, &cells, err);
+  if (status == TRB_PEER) { /* refused by a constraint or a guard: the others go on */
+    r->skipped++;
+    status = TRB_OK;
+  }
   if (status == TRB_OK && own) status = capture_suspend(r->db, "down", err);
   return status == TRB_OK && cells.failed ? trb_fail(err, TRB_PEER, shape) : status;
 }
@@ -360,6 +371,8 @@ enum trb_status replica_apply_step(struct replica *r, bool *ret_done, bool *ret_
     r->row_at = p.row_at;
     r->byte_at = p.byte_at;
     r->sweeping = p.done; /* in: only the definitions are left to do */
+    if (p.done) memcpy(r->held_epoch, r->epoch, 16);
+    if (p.done) r->held_version = r->version;
   }
   if (r->sweeping && r->definitions) status = extend(r, ret_extended, err);
   if (status == TRB_OK && r->sweeping) {
