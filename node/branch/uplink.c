@@ -336,9 +336,10 @@ void uplink_down_applied(struct uplink *u, const uint8_t epoch[16], uint64_t ver
 /* A frame behind a gap is dropped: one before it was lost, the hub sends again. One that begins earlier than we are is
  * well. */
 static bool down_fits(const struct uplink *u, const struct wire_down *down) {
-  if (down->flags & 2) return true; /* first of a snapshot */
-  return memcmp(down->epoch, u->at.down_epoch, 16) == 0 && down->after <= u->at.down_version &&
-         down->version > u->at.down_version;
+  bool first_of_snapshot = down->flags & 2;
+  if (memcmp(down->epoch, u->at.down_epoch, sizeof down->epoch) != 0) return first_of_snapshot;
+  if (down->version <= u->at.down_version) return false; /* came before */
+  return first_of_snapshot || down->after <= u->at.down_version;
 }
 
 static enum uplink_do next_down(struct uplink *u, struct uplink_action *ret) {

@@ -151,6 +151,7 @@ static void start_down(struct session *s) {
     return;
   }
   s->down_sent = s->down_acked = s->down_version;
+  if (s->down_max < s->down_sent) s->down_max = s->down_sent;
   s->down_due = true;
 }
 
@@ -168,7 +169,8 @@ void session_attached(struct session *s, const struct session_stream *stream) {
                      "headquarters has suspended this site: nothing is lost, it goes on when the suspension ends");
     return;
   }
-  if (memcmp(s->incarnation, stream->incarnation, TRB_INCARNATION_BYTES) != 0) {
+  static const uint8_t none[TRB_INCARNATION_BYTES]; /* a branch that has no stream yet */
+  if (memcmp(s->incarnation, stream->incarnation, sizeof none) != 0 || memcmp(s->incarnation, none, sizeof none) == 0) {
     s->state = SESSION_HELD;
     session_say_hold(s, TRB_HOLD_INCARNATION, 0, "this stream is not the site's current one: a new one is needed");
     return;
@@ -346,6 +348,7 @@ void session_down(struct session *s, uint64_t after, uint64_t version, bool more
   memcpy(message.down.epoch, s->epoch, sizeof s->epoch);
   if (!s->window_count) s->down_at_ms = s->now_ms;
   s->down_sent = version;
+  if (s->down_max < version) s->down_max = version;
   s->window[s->window_count++] = version;
   s->down_due |= more;
   session_send(s, &message);
@@ -363,7 +366,14 @@ static enum session_do next_down(struct session *s, struct session_action *ret) 
 
 /* --- acks --- */
 
-static bool acks_waiting(const struct session *s) { return s->acks && s->acks->sequence == s->told + 1; }
+static bool acks_waiting(struct session *s) {
+  while (s->acks && s->acks->sequence <= s->told) {
+    struct waiting_ack *ack = s->acks;
+    s->acks = ack->next;
+    free(ack);
+  }
+  return s->acks && s->acks->sequence == s->told + 1;
+}
 
 /* As many as fit, in order, into acks_out. */
 static void gather_acks(struct session *s) {

@@ -81,7 +81,7 @@ struct session {
   /* down */
   bool stream_asked;
   bool down_due, down_rendering, snapshot_asked;
-  uint64_t down_sent, down_acked;
+  uint64_t down_sent, down_acked, down_max /* ever sent, or told by a HELLO of this epoch */;
   uint64_t window[TRB_DOWN_WINDOW];
   size_t window_count;
   int64_t down_at_ms;

@@ -85,11 +85,24 @@ static void take_old(struct session *s, uint64_t sequence, const struct wire_bat
   s->old_cost += cost;
 }
 
-/* The stream's number as seen on this line: acks start behind the first batch that came on it, or that came again. */
+/* An ack of this committed number waits to be sent, or the writer has still to answer. */
+static bool ack_comes(const struct session *s, uint64_t sequence) {
+  for (size_t i = 0; i < s->old_count; i++)
+    if (s->olds[i].sequence == sequence) return true;
+  for (const struct waiting_ack *ack = s->acks; ack; ack = ack->next)
+    if (ack->sequence == sequence) return true;
+  return false;
+}
+
+/* Acks leave in order. They start behind the first batch that came on this line, or that came again; a number in
+ * between that nobody will acknowledge is not waited for: the branch asks for it by sending it, when it needs it. */
 static void note_number(struct session *s, uint64_t sequence) {
   if (!s->told_known || sequence <= s->told) s->told = sequence - 1;
   if (!s->told_known || sequence > s->seen) s->seen = sequence;
   s->told_known = true;
+  uint64_t n = s->stream.acked_sequence < sequence ? s->stream.acked_sequence : sequence - 1;
+  while (n > s->told && ack_comes(s, n)) n--;
+  if (n > s->told) s->told = n;
 }
 
 /* The next one. False: over the credit. */
@@ -155,9 +168,14 @@ static void on_batch(struct session *s, const struct wire_batch *batch) {
 
 static void on_down_ack(struct session *s, const struct wire_down_ack *ack) {
   if (s->state != SESSION_STREAMING || memcmp(ack->epoch, s->epoch, sizeof s->epoch) != 0) return;
-  if (ack->version > s->down_sent) {
-    s->bad_frames++; /* or it was applied while the line came back: it is sent again, and acknowledged again */
+  if (ack->version > s->down_max) {
+    s->bad_frames++; /* or applied while the line came back: it is sent again, and acknowledged again */
     return;
+  }
+  if (ack->version > s->down_sent) { /* sent on a line before this one */
+    s->down_sent = ack->version;
+    s->down_rendering = false;
+    s->down_due = true;
   }
   size_t left = 0;
   for (size_t i = 0; i < s->window_count; i++)
