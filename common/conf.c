@@ -11,7 +11,7 @@
 
 enum {
   LINE_BYTES_MAX = 198,      /* inih's buffer is 200 bytes with the line end and the NUL */
-  FILE_BYTES_MAX = 16 << 10, /* nine short lines and comments */
+  FILE_BYTES_MAX = 16 << 10, /* ten short lines and comments */
 };
 
 static const struct field {
@@ -20,8 +20,8 @@ static const struct field {
 } fields[] = {
 #define FIELD(name) \
   { #name, offsetof(struct trb_conf, name), sizeof((struct trb_conf *)0)->name }
-    FIELD(site),      FIELD(name),    FIELD(endpoints), FIELD(listen),
-    FIELD(advertise), FIELD(journal), FIELD(region),    FIELD(area_code),
+    FIELD(site),    FIELD(name), FIELD(endpoints), FIELD(listen),    FIELD(advertise),
+    FIELD(journal), FIELD(via),  FIELD(region),    FIELD(area_code),
 #undef FIELD
 };
 enum { FIELD_COUNT = sizeof fields / sizeof *fields, ROLE_BIT = FIELD_COUNT };

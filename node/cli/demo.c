@@ -99,7 +99,7 @@ static bool lead_through_line(struct demo *demo, const char *site) {
   struct trb_conf conf;
   struct trb_error err = {0};
   if (conf_load(site, &conf, &err)) return cli_failed(demo->cli, &err), false;
-  snprintf(conf.endpoints, sizeof conf.endpoints, "%s", demo->line_endpoint);
+  snprintf(conf.via, sizeof conf.via, "%s", demo->line_endpoint);
   if (conf_save(site, &conf, &err)) return cli_failed(demo->cli, &err), false;
   return demo_line_begin(&demo->world, demo->line_port, demo->hub_port);
 }

@@ -395,7 +395,10 @@ static const char *try_endpoint(const char *endpoint) {
 
 static void check_reach(struct doctor *d) {
   char endpoints[TRB_CONF_VALUE_MAX], *rest = NULL;
-  snprintf(endpoints, sizeof endpoints, "%s", is_hub(d) ? d->conf.advertise : d->conf.endpoints);
+  snprintf(endpoints, sizeof endpoints, "%s",
+           is_hub(d)        ? d->conf.advertise
+           : d->conf.via[0] ? d->conf.via
+                            : d->conf.endpoints);
   int reached = 0, tried = 0;
   for (char *e = strtok_r(endpoints, ", ", &rest); e; e = strtok_r(NULL, ", ", &rest)) {
     const char *wrong = try_endpoint(e);

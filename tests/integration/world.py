@@ -139,11 +139,8 @@ class Branch(Node):
     def use_endpoint(self, endpoint):
         """Through another address (a proxy that the test can cut)."""
         path = os.path.join(self.dir, "node.ini")
-        with open(path, encoding="utf-8") as conf:
-            lines = conf.read().splitlines()
-        lines = [f"endpoints = {endpoint}" if line.startswith("endpoints") else line for line in lines]
-        with open(path, "w", encoding="utf-8") as conf:
-            conf.write("\n".join(lines) + "\n")
+        with open(path, "a", encoding="utf-8") as conf:
+            conf.write(f"via = {endpoint}\n")
 
     def sql(self, text, *values):
         """One statement in its own transaction, as any other program would write."""
