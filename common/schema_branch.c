@@ -152,12 +152,34 @@ static void refuse_column(const struct trb_table *table, const struct trb_column
   }
 }
 
+/* A row as change_check counts it: bytes of texts and blobs, 8 for anything else. Most tables cannot reach the limit.
+ */
+static void refuse_row_size(const struct trb_table *table, struct trb_buf *out) {
+  uint64_t possible = 0;
+  size_t fixed = 0;
+  for (size_t i = 0; i < table->column_count; i++) {
+    const struct trb_column *column = &table->columns[i];
+    fixed += column->type == TRB_COL_INT || column->type == TRB_COL_REAL ? 8 : 0;
+    possible += column->max_bytes > 8 ? column->max_bytes : 8;
+  }
+  if (possible <= TRB_ROW_BYTES_MAX) return;
+  trb_buf_printf(out, "\n  WHEN %zu", fixed);
+  for (size_t i = 0; i < table->column_count; i++) {
+    const struct trb_column *column = &table->columns[i];
+    if (column->type == TRB_COL_INT || column->type == TRB_COL_REAL) continue;
+    trb_buf_printf(out, "+coalesce(length(CAST(NEW.\"%s\" AS BLOB)),8)", column->name);
+  }
+  trb_buf_printf(out, ">%u THEN RAISE(ABORT,'%s: the row is too large: at most %u bytes are possible')",
+                 TRB_ROW_BYTES_MAX, table->name, TRB_ROW_BYTES_MAX);
+}
+
 /* One statement with one CASE, so that a client's INSERT stays cheap to compile; RAISE, since ABORT of a trigger is
  * what OR IGNORE and OR REPLACE cannot soften (a CHECK they would drop in silence). */
 static void create_limit_trigger(const struct trb_table *table, const char *event, struct trb_buf *out) {
   trb_buf_printf(out, "BEFORE %s ON \"%s\" BEGIN\n  SELECT CASE", event, table->name);
   refuse_id(table->name, "id", out);
   for (size_t i = 0; i < table->column_count; i++) refuse_column(table, &table->columns[i], out);
+  refuse_row_size(table, out);
   trb_buf_append_str(out, "\n  END;\nEND");
 }
 

@@ -79,8 +79,7 @@ struct trb_custom_column {
 #define TRB_CUSTOM_TABLE_MAX 9999
 #define TRB_CUSTOM_COLUMN_MIN 62 /* numbers of custom columns, in built-in and in custom tables */
 #define TRB_CUSTOM_COLUMN_MAX 999
-#define TRB_CUSTOM_TABLES_MAX 500  /* how many: views and compound selects over all tables stay within SQLite's limits \
-                                    */
+#define TRB_CUSTOM_TABLES_MAX 200  /* how many: the view over all tables stays within 500 compound selects */
 #define TRB_CUSTOM_COLUMNS_MAX 100 /* in one table: its triggers stay within SQLite's expression depth of 1000 */
 #define TRB_CUSTOM_TEXT_BYTES_DEFAULT 1024
 #define TRB_CUSTOM_BYTES_MAX 131072

@@ -30,7 +30,8 @@ static int setup(void **state) {
   strcpy(f->path, "/tmp/trb-schema-XXXXXX");
   int fd = mkstemp(f->path);
   if (fd < 0 || close(fd) || catalogue_extend(tables, 1, columns, 4, &f->catalogue, &f->err)) return -1;
-  return db_open(f->path, TRB_DB_WRITE, 0, &f->db, &f->err) == TRB_OK ? 0 : -1;
+  if (db_open(f->path, TRB_DB_WRITE, 0, &f->db, &f->err)) return -1;
+  return db_exec(f->db, "PRAGMA synchronous=OFF;PRAGMA journal_mode=MEMORY", &f->err) == TRB_OK ? 0 : -1;
 }
 
 static int setup_branch(void **state) {
@@ -258,6 +259,56 @@ static void limits_refuse_what_column_check_refuses(void **state) {
   assert_int_equal(number(f, "SELECT count(*) FROM _trb_mark"), 4);
 }
 
+static void limits_refuse_a_row_that_is_too_large_as_a_whole(void **state) {
+  struct fixture *f = *state;
+  struct trb_custom_table big = {1001, "big", "", true};
+  struct trb_custom_column columns[] = {{1001, 62, "a", "text", "", 131072, false},
+                                        {1001, 63, "b", "text", "", 131072, false},
+                                        {1001, 64, "c", "blob", "", 131072, false}};
+  struct trb_catalogue *catalogue = NULL;
+  TRB_BUF_AUTO sql = {0};
+  assert_int_equal(catalogue_extend(&big, 1, columns, 3, &catalogue, &f->err), TRB_OK);
+  schema_branch(catalogue, &sql);
+  catalogue_unref(&catalogue);
+  run(f, trb_buf_cstr(&sql));
+  run(f, "INSERT INTO big(id,a,b,c)VALUES('r',hex(zeroblob(65536)),hex(zeroblob(65536-20)),x'')");
+  refused(f, "INSERT INTO big(a,b,c)VALUES(hex(zeroblob(65536)),hex(zeroblob(65536)),x'00')",
+          "big: the row is too large: at most 262144 bytes");
+  refused(f, "UPDATE big SET c=zeroblob(100)", "big: the row is too large");
+  run(f, "UPDATE big SET a='',c=zeroblob(131072)");
+}
+
+/* As many as are possible, each with as much as is possible: the triggers and the view still compile. */
+static void branch_compiles_with_all_custom_tables_and_columns(void **state) {
+  struct fixture *f = *state;
+  static struct trb_custom_table tables[TRB_CUSTOM_TABLES_MAX];
+  static struct trb_custom_column columns[TRB_CUSTOM_COLUMNS_MAX];
+  static char names[TRB_CUSTOM_TABLES_MAX][16], column_names[TRB_CUSTOM_COLUMNS_MAX][16];
+  for (uint16_t i = 0; i < TRB_CUSTOM_TABLES_MAX; i++) {
+    snprintf(names[i], sizeof names[i], "t%u", i);
+    tables[i] = (struct trb_custom_table){(uint16_t)(1000 + i), names[i], "", true};
+  }
+  for (uint16_t i = 0; i < TRB_CUSTOM_COLUMNS_MAX; i++) {
+    snprintf(column_names[i], sizeof column_names[i], "c%u", i);
+    columns[i] =
+        (struct trb_custom_column){TRB_T_customer, (uint16_t)(62 + i), column_names[i], "text", "", 131072, false};
+  }
+  struct trb_catalogue *catalogue = NULL;
+  TRB_BUF_AUTO sql = {0};
+  assert_int_equal(
+      catalogue_extend(tables, TRB_CUSTOM_TABLES_MAX, columns, TRB_CUSTOM_COLUMNS_MAX, &catalogue, &f->err), TRB_OK);
+  schema_branch(catalogue, &sql);
+  catalogue_unref(&catalogue);
+  run(f, "BEGIN");
+  run(f, trb_buf_cstr(&sql));
+  run(f,
+      "INSERT INTO customer(id,kind)VALUES('a','person');UPDATE customer SET c99='x',c0='y';INSERT INTO "
+      "t199(id)VALUES('b')");
+  assert_int_equal(number(f, "SELECT count(*) FROM _trb_mark"), 4);
+  assert_int_equal(number(f, "SELECT count(*) FROM row_state"), 2);
+  run(f, "COMMIT");
+}
+
 static void id_cannot_change(void **state) {
   struct fixture *f = *state;
   run(f, "INSERT INTO customer(id,kind)VALUES('a','person'),('b','person')");
@@ -406,6 +457,8 @@ int main(void) {
       BRANCH_TEST(default_id_is_a_uuid7_and_stamps_are_now),
       BRANCH_TEST(limits_refuse_by_abort_whatever_the_conflict_clause),
       BRANCH_TEST(limits_refuse_what_column_check_refuses),
+      PLAIN_TEST(limits_refuse_a_row_that_is_too_large_as_a_whole),
+      PLAIN_TEST(branch_compiles_with_all_custom_tables_and_columns),
       BRANCH_TEST(id_cannot_change),
       BRANCH_TEST(guards_refuse_every_write),
       BRANCH_TEST(row_state_tells_where_a_row_is),
