@@ -274,6 +274,24 @@ def test_every_branch_table_can_be_written_updated_and_deleted(client):
     assert marks(client) == expected
 
 
+def test_temporary_tables_of_our_names_change_nothing(client):
+    client.run(
+        "CREATE TEMP TABLE _trb_guard(reason);INSERT INTO temp._trb_guard VALUES('x');CREATE TEMP TABLE _trb_mark(n,tbl,row,op,part,mask,wall,nonce);"
+        "INSERT INTO main.customer(id,kind) VALUES('a','person');UPDATE main.customer SET name='王';"
+    )
+    assert [m.split("|")[2] for m in marks(client)] == ["1", "2"]
+    assert "kept by headquarters" in client.refused(
+        "CREATE TEMP TABLE _trb_guard(reason);INSERT INTO temp._trb_guard VALUES('x');INSERT INTO main.site(id) VALUES('x');"
+    )
+
+
+def test_attached_under_another_name(client, tmp_path):
+    path, client.path = client.path, str(tmp_path / "own.db")
+    client.run(f"ATTACH '{path}' AS crm;INSERT INTO crm.customer(id,kind,name) VALUES('a','person','王');UPDATE crm.customer SET name='李';")
+    client.path = path
+    assert [m.split("|")[2] for m in marks(client)] == ["1", "2"]
+
+
 def test_row_state_says_refused_and_why(client):
     client.run(
         "INSERT INTO customer(id,kind) VALUES('a','person'),('b','person');INSERT INTO _trb_meta VALUES('acked_mark',9);"
