@@ -111,6 +111,7 @@ void key_refuse(struct trb_keys *keys, enum trb_key_reason reason) {
 }
 
 void key_add(struct trb_keys *keys, enum trb_kind kind, unsigned flags, const char *group, const char *format, ...) {
+  if (keys->count > TRB_KEYS_PER_VALUE_MAX) return; /* refused already */
   struct trb_key key = {.kind = kind, .flags = flags};
   va_list arguments;
   va_start(arguments, format);
@@ -123,11 +124,8 @@ void key_add(struct trb_keys *keys, enum trb_kind kind, unsigned flags, const ch
   snprintf(key.group, sizeof key.group, "%s", group ? group : key.text);
   for (size_t i = 0; i < keys->count; i++)
     if (strcmp(keys->key[i].text, key.text) == 0) return;
-  if (keys->count == TRB_KEYS_PER_VALUE_MAX) {
-    key_refuse(keys, TRB_NOKEY_TOO_LONG);
-    return;
-  }
-  keys->key[keys->count++] = key;
+  if (keys->count < TRB_KEYS_PER_VALUE_MAX) keys->key[keys->count] = key;
+  keys->count++; /* one over the limit: key_normalise refuses the cell */
 }
 
 /* --- placeholders --- */
@@ -292,6 +290,7 @@ void key_normalise(enum trb_kind kind, struct trb_slice kind_text, struct trb_sl
   }
   struct key_input in = {.kind = kind, .context = &filled, .keys = ret};
   key_dispatch(&in, kind_text, text);
+  if (ret->count > TRB_KEYS_PER_VALUE_MAX) *ret = (struct trb_keys){.reason = TRB_NOKEY_MALFORMED};
   if (!ret->count) key_refuse(ret, TRB_NOKEY_MALFORMED);
 }
 

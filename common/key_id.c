@@ -192,8 +192,8 @@ static void key_passport_part(char *part, void *context) {
   bool all_digits = key_all_digits(digits, strlen(digits));
   if (strlen(number) == 18 && !key_id_mainland(number, id18, &checked)) { /* an identity card in the passport column */
     key_add(in->keys, TRB_KIND_NATIONAL_ID, TRB_KEY_CHECKED, NULL, "id:%s", id18);
-  } else if (all_digits &&
-             (digits == number ? key_digits_placeholder(digits, 1) : (*digits && strspn(digits, "0") == strlen(digits)))) {
+  } else if (all_digits && (digits == number ? key_digits_placeholder(digits, 1)
+                                             : (*digits && strspn(digits, "0") == strlen(digits)))) {
     key_refuse(in->keys, TRB_NOKEY_PLACEHOLDER);
   } else if (!key_number_plausible(number, 5, 12)) { /* ICAO 9303: nine characters; some states print more */
     key_refuse(in->keys, TRB_NOKEY_MALFORMED);

@@ -7,7 +7,8 @@
 
 #define KEY_CLEAN_BYTES_MAX 4096 /* NFKC makes at most 18 characters of one; a value that grows so is no contact */
 
-/* Appends a key (printf) unless it is there already; over long or over many it is refused. group NULL: its own text. */
+/* Appends a key (printf) unless it is there already; an over long one is refused, one too many refuses the cell. group
+ * NULL: its own text. */
 void key_add(struct trb_keys *keys, enum trb_kind kind, unsigned flags, const char *group, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 /* Notes why a part made no key; the first reason stays. */

@@ -63,8 +63,8 @@ static struct phone_number phone_cn_landline(const char *digits, unsigned flags)
   size_t local = len > area ? len - area : 0;
   if (!area || local > 8 || local < (area == 2 ? 8u : 7u)) return phone_refused(TRB_NOKEY_MALFORMED);
   const char *subscriber = digits + area;
-  if (subscriber[0] < '2' || subscriber[0] > '8') return phone_refused(TRB_NOKEY_MALFORMED);
   if (key_digits_placeholder(subscriber, 7)) return phone_refused(TRB_NOKEY_PLACEHOLDER);
+  if (subscriber[0] < '2' || subscriber[0] > '8') return phone_refused(TRB_NOKEY_MALFORMED);
   struct trb_phone phone;
   snprintf(number.e164, sizeof number.e164, "+86%s", digits);
   if (!phone_parse(number.e164, "CN", &phone)) return phone_refused(TRB_NOKEY_MALFORMED);
@@ -223,17 +223,24 @@ static void phone_add(const struct key_input *in, const struct phone_number *num
 }
 
 /* "021-64281234-8001": the last group after a hyphen, behind a complete landline. Privacy numbers of shops are mobiles
- * with three digits or more behind them. */
-static bool phone_hyphen_extension(const struct key_input *in, const struct phone_run *run, size_t from, size_t to,
-                                   struct phone_number *ret) {
-  if (to - from < 2) return false;
+ * with three digits or more behind them. NONE, or why what stands before the hyphen is no number. */
+static enum trb_key_reason phone_hyphen_extension(const struct key_input *in, const struct phone_run *run, size_t from,
+                                                  size_t to, struct phone_number *ret) {
+  if (to - from < 2) return TRB_NOKEY_MALFORMED;
   const struct phone_group *last = &run->group[to - 1];
-  if (last->before != '-' || last->len > 6) return false;
+  if (last->before != '-' || last->len > 6) return TRB_NOKEY_MALFORMED;
   struct phone_number base = phone_classify(in, run, from, to - 1);
   bool takes = base.fixed || (base.kind == TRB_KIND_MOBILE && last->len >= 3);
-  if (base.reason || !takes) return false;
+  if (base.reason || !takes) return base.reason ? base.reason : TRB_NOKEY_MALFORMED;
   *ret = base;
-  return true;
+  return TRB_NOKEY_NONE;
+}
+
+/* Seven digits in one piece and some more after a hyphen: an extension behind a number that is none, not one long
+ * number. */
+static bool phone_swallows(const struct phone_run *run, size_t from, size_t to) {
+  const struct phone_group *last = &run->group[to - 1];
+  return to - from >= 2 && last->before == '-' && last->len <= 6 && last[-1].len >= 7;
 }
 
 static bool phone_whole_first(const struct phone_run *run, size_t from, const struct phone_number *whole) {
@@ -251,12 +258,14 @@ static bool phone_add_range(const struct key_input *in, const struct phone_run *
                             enum trb_key_reason *ret_reason) {
   struct phone_number whole = phone_classify(in, run, from, to), base;
   const struct phone_group *last = &run->group[to - 1];
-  bool marked = run->extension[0] && to == run->count;
-  *ret_reason = whole.reason;
-  if (!phone_whole_first(run, from, &whole) && !marked && phone_hyphen_extension(in, run, from, to, &base)) {
+  bool marked = run->extension[0] && to == run->count, hyphen = !phone_whole_first(run, from, &whole) && !marked;
+  enum trb_key_reason before = hyphen ? phone_hyphen_extension(in, run, from, to, &base) : TRB_NOKEY_MALFORMED;
+  if (!before) {
     if (!dry) phone_add(in, &base, last->digits, last->len);
     return true;
   }
+  if (!whole.reason && whole.fixed && hyphen && phone_swallows(run, from, to)) whole.reason = TRB_NOKEY_MALFORMED;
+  *ret_reason = before == TRB_NOKEY_NO_AREA ? before : whole.reason;
   if (whole.reason) return false;
   if (!dry) phone_add(in, &whole, marked ? run->extension : "", marked ? strlen(run->extension) : 0);
   return true;
