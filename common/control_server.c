@@ -130,9 +130,9 @@ static void flush(struct control_server *s, struct client *c) {
 static void answer(struct control_server *s, struct client *c, enum trb_status status, struct trb_slice text) {
   c->state = WRITING;
   c->since_ms = now_ms();
+  control_put_answer(&c->out, status, text); /* the text may be one of the words */
   trb_buf_free(&c->in);
   trb_arena_free(&c->arena);
-  control_put_answer(&c->out, status, text);
   if (c->out.failed)
     drop(c);
   else
