@@ -227,7 +227,8 @@ bool trb_unhex(const char *text, uint8_t *ret_data, size_t len) {
   if (strlen(text) != 2 * len) return false;
   for (size_t i = 0; i < 2 * len; i++)
     if (hex_digit(text[i]) < 0) return false;
-  for (size_t i = 0; i < len; i++) ret_data[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+  for (size_t i = 0; i < len; i++)
+    ret_data[i] = (uint8_t)((unsigned)hex_digit(text[2 * i]) << 4 | (unsigned)hex_digit(text[2 * i + 1]));
   return true;
 }
 
@@ -288,7 +289,7 @@ bool trb_value_equal(struct trb_value a, struct trb_value b) {
   switch (a.type) {
     case TRB_NULL: return true;
     case TRB_INT: return a.i == b.i;
-    case TRB_REAL: return memcmp(&a.r, &b.r, sizeof a.r) == 0;
+    case TRB_REAL: return memcmp(&a.r, &b.r, sizeof a.r) == 0; /* NOLINT: the bits, so that NaN equals itself */
     case TRB_TEXT:
     case TRB_BLOB: return trb_slice_equal(a.s, b.s);
   }

@@ -173,6 +173,7 @@ enum trb_status db_query(struct trb_db *db, const char *sql, struct trb_stmt **r
   struct trb_stmt *stmt = NULL;
   enum trb_status status = db_prepare(db, sql, &stmt, err);
   if (status != TRB_OK) return status;
+  TRB_ASSERT(stmt);
   stmt->hash = hash;
   stmt_drop(db->cache[slot]);
   db->cache[slot] = stmt;
@@ -378,6 +379,7 @@ enum trb_status db_backup_begin(struct trb_db *source, const char *path, struct 
   if (!backup) return trb_fail(err, TRB_NOMEM, "out of memory");
   enum trb_status status = db_open(path, TRB_DB_CREATE, 0, &backup->target, err);
   if (status == TRB_OK) {
+    TRB_ASSERT(backup->target);
     backup->handle = sqlite3_backup_init(backup->target->handle, "main", source->handle, "main");
     if (!backup->handle) status = db_failed(backup->target, sqlite3_errcode(backup->target->handle), err);
   }

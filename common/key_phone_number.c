@@ -163,9 +163,10 @@ static struct phone_number phone_foreign_branch(const struct key_input *in, cons
 
 /* 852, 853, 886 as a group of its own, or complete with its digits: Hong Kong, Macau, Taiwan. */
 static bool phone_greater_china(const struct phone_group *first, const char *digits, size_t len) {
+  if (len < 11) return false;
   bool code = strncmp(digits, "852", 3) == 0 || strncmp(digits, "853", 3) == 0 || strncmp(digits, "886", 3) == 0;
   size_t high = digits[2] == '6' ? 13 : 11; /* Taiwan: eight or nine digits, a trunk 0 before them */
-  return code && len >= 11 && len <= high && (first->len == 3 || first->len == len);
+  return code && len <= high && (first->len == 3 || first->len == len);
 }
 
 /* True when a separator stands right after the area code of national digits (in its own group or groups). */

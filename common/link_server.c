@@ -162,7 +162,7 @@ static bool zap_decide(struct link_server *server, const struct zap_request *req
 
 static void zap_answer(struct link_server *server) {
   for (int turn = 0; turn < ZAP_TURN && server->zap; turn++) {
-    struct zap_request request;
+    struct zap_request request = {0};
     if (!zap_receive(server->zap, &request)) return;
     char user_id[ZAP_PART_MAX] = "";
     bool yes = zap_decide(server, &request, user_id, sizeof user_id);

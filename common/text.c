@@ -67,7 +67,7 @@ static enum trb_status text_to_units(struct trb_slice in, struct text_units *ret
 static void text_append_units(const UChar *units, int32_t len, struct trb_buf *out) {
   int32_t i = 0;
   while (i < len) {
-    uint32_t c = units[i++];
+    uint32_t c = units[i++]; /* NOLINT(clang-analyzer-core.uninitialized.Assign): ICU wrote them */
     if (U16_IS_LEAD(c) && i < len && U16_IS_TRAIL(units[i]))
       c = ((c - 0xD800) << 10) + (units[i++] - 0xDC00u) + 0x10000;
     if (c >= 0xD800 && c <= 0xDFFF) c = 0xFFFD;

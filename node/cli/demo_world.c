@@ -119,6 +119,7 @@ static void child_exec(const struct demo_world *world, const char *const *words)
 static void child_exec(const struct demo_world *world, const char *const *words) {
   char *argv[DEMO_WORDS_MAX + 1];
   size_t n = 0;
+  TRB_ASSERT(words[0]);
   for (; n < DEMO_WORDS_MAX && words[n]; ++n) argv[n] = (char *)words[n];
   argv[n] = NULL;
   prctl(PR_SET_PDEATHSIG, SIGTERM); /* a killed demo leaves no daemon behind */

@@ -65,6 +65,7 @@ static bool has_room(const struct queue *q, size_t bytes) {
 }
 
 static bool grow(struct queue *q) {
+  TRB_ASSERT(q->cap > 0);
   if (q->count < q->cap) return true;
   struct queue_item *ring = malloc(2 * q->cap * sizeof *ring);
   if (!ring) return false;
