@@ -60,7 +60,8 @@ static enum trb_status dial(struct node *node, uint64_t number, const struct trb
   memcpy(keys.server_public, node->keyset.curve_public, TRB_KEY_BYTES);
   memcpy(keys.public_key, node->keys.curve_public, TRB_KEY_BYTES);
   memcpy(keys.secret, node->keys.curve_secret, TRB_KEY_BYTES);
-  const char *endpoint = node->keyset.endpoints[number % node->keyset.endpoint_count];
+  const char *endpoint =
+      node->conf.via[0] ? node->conf.via : node->keyset.endpoints[number % node->keyset.endpoint_count];
   enum trb_status status = link_client_open(node->context, endpoint, &keys, &node->client, &why);
   crypto_wipe(&keys, sizeof keys);
   if (status == TRB_NOMEM) return trb_fail(err, status, "out of memory");

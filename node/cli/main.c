@@ -5,6 +5,9 @@
 #include "commands.h"
 
 const struct cli_command cli_commands[] = {
+    {"branch", "join", "DIR TOKEN|--token-file FILE [--timeout 30s]", "make a branch from a token", help_branch_join,
+     cmd_branch_join},
+    {"branch", "run", "DIR [--once]", "run a branch's daemon in the foreground", help_branch_run, cmd_branch_run},
     {"import", NULL,
      "DIR [FILE.csv] [--map FILE] [--table T] [--where COLUMN=VALUE] [--dry-run] [--update] | DIR --undo IMPORT|last",
      "read customers, contacts or any branch table from CSV, undoable", help_import, cmd_import},
