@@ -30,7 +30,8 @@ OPT_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-rec
 OPT := $(OPT_$(VARIANT))
 CPPFLAGS := -Iinclude -Iproto -I$(B)/gen -D_GNU_SOURCE -DTRB_VERSION='"$(VERSION)"' $(PKG_CFLAGS)
 CFLAGS := -std=c11 $(OPT) $(CWARN) -fPIE
-CXXFLAGS := -std=c++17 $(OPT) $(WARN) -fPIE
+# vptr needs the C++ sanitizer runtime, and the program is linked as C.
+CXXFLAGS := -std=c++17 $(OPT) -fno-sanitize=vptr $(WARN) -fPIE
 LDFLAGS := -pie -Wl,-z,relro,-z,now $(filter -fsanitize=%,$(subst ${comma}fuzzer-no-link,,$(OPT)))
 
 C_SRC := $(filter-out node/cli/main.c,$(wildcard common/*.c node/*/*.c node/*/*/*.c))

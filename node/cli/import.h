@@ -61,6 +61,8 @@ struct import {
   struct trb_key_context key_context;
   char id[TRB_UUID_TEXT_BYTES];
   char sha256[65];
+  int64_t id_ms; /* of the last id given, and how many were given in that millisecond */
+  unsigned id_counter;
   /* the record at hand */
   uint64_t line;
   struct trb_arena arena;

@@ -187,29 +187,47 @@ static bool row_has(const struct import_row *row, const char *name) {
   return false;
 }
 
+/* The first required column that has no value, NULL when there is none; the reference to `parent` comes later by
+ * itself. */
+static const struct trb_column *row_lacks(const struct import_row *row, const struct trb_table *parent) {
+  const struct trb_column *reference = parent ? mapping_parent_column(row->table, parent) : NULL;
+  for (size_t i = 0; i < row->table->column_count; i++) {
+    const struct trb_column *column = &row->table->columns[i];
+    if ((column->flags & TRB_COLUMN_REQUIRED) && column != reference && !row_has(row, column->name)) return column;
+  }
+  return NULL;
+}
+
+/* Keeps the further rows that say something: constants alone are nothing, and what is required must be there. */
+static void record_keep_children(struct import *im) {
+  size_t kept = 1;
+  for (size_t i = 1; i < im->row_count; i++) {
+    struct import_row *row = &im->row[i];
+    char reason[IMPORT_REASON_BYTES];
+    if (!row->real) continue;
+    const struct trb_column *lacks = row_lacks(row, im->main);
+    if (lacks) {
+      snprintf(reason, sizeof reason, "no %s is made: its %s is empty", row->table->name, lacks->name);
+      import_left_out(im, reason);
+      continue;
+    }
+    if (kept != i) im->row[kept] = *row;
+    kept++;
+  }
+  im->row_count = kept;
+}
+
 /* What makes a record worth a row. */
 static enum trb_status record_check(struct import *im, struct trb_error *err) {
   struct import_row *main = &im->row[0];
   bool customer = main->table->number == TRB_T_customer;
   if (customer && !row_has(main, "kind")) row_add(main, table_column_named(main->table, "kind"), trb_text("person"));
-  bool contact = false;
-  for (size_t i = 1; i < im->row_count; i++) contact = contact || im->row[i].real;
-  if (customer && !contact && !row_has(main, "name") && !row_has(main, "name_latin") && !row_has(main, "name_english"))
-    return trb_fail(err, TRB_PEER, "neither a name nor a contact");
-  if (!main->real && !contact) return trb_fail(err, TRB_PEER, "nothing that the mapping takes");
-  for (size_t i = 0; i < main->table->column_count; i++) {
-    const struct trb_column *column = &main->table->columns[i];
-    if ((column->flags & TRB_COLUMN_REQUIRED) && !row_has(main, column->name))
-      return trb_fail(err, TRB_PEER, "%s.%s is empty", main->table->name, column->name);
-  }
-  size_t kept = 1;
-  for (size_t i = 1; i < im->row_count; i++) { /* further rows of constants alone are nothing */
-    if (!im->row[i].real) continue;
-    if (kept != i) im->row[kept] = im->row[i];
-    kept++;
-  }
-  im->row_count = kept;
-  return TRB_OK;
+  record_keep_children(im);
+  bool named = row_has(main, "name") || row_has(main, "name_latin") || row_has(main, "name_english");
+  if (customer && im->row_count == 1 && !named) return trb_fail(err, TRB_PEER, "neither a name nor a contact");
+  if (!main->real && im->row_count == 1) return trb_fail(err, TRB_PEER, "nothing that the mapping takes");
+  const struct trb_column *lacks = row_lacks(main, NULL);
+  return lacks ? trb_fail(err, TRB_PEER, "%s.%s is empty", main->table->name, lacks->name) : TRB_OK;
 }
 
 enum trb_status import_record(struct import *im, const struct trb_csv_record *record, struct trb_error *err) {

@@ -69,6 +69,27 @@ enum trb_status import_find(struct import *im, const struct mapping_rule *rule, 
   return status == TRB_ABSENT ? TRB_OK : status;
 }
 
+/* --- ids --- */
+
+/* Ascending within an import (RFC 9562 section 6.2, method 1): the order of the file is the order of the ids, and rows
+ * are appended to the tables' trees instead of spread over them. */
+static void store_new_id(struct import *im, char ret[TRB_UUID_TEXT_BYTES]) {
+  struct trb_clock_reading now = {0};
+  uint8_t random[TRB_UUID_RANDOM_BYTES];
+  clock_read(&now); /* was read at the start; an id is good with any time */
+  crypto_random(random, sizeof random);
+  if (now.wall_ms > im->id_ms) {
+    im->id_ms = now.wall_ms;
+    im->id_counter = 0;
+  } else if (++im->id_counter > 0xFFF) {
+    im->id_ms++;
+    im->id_counter = 0;
+  }
+  random[0] = (uint8_t)(im->id_counter >> 8);
+  random[1] = (uint8_t)im->id_counter;
+  id_uuid7(im->id_ms, random, ret);
+}
+
 /* --- begin and end --- */
 
 static enum trb_status store_announce(struct import *im, struct trb_error *err) {
@@ -88,11 +109,9 @@ enum trb_status import_begin(struct import *im, struct trb_error *err) {
       "CREATE TEMP TABLE import_ref(tbl INTEGER,col INTEGER,ref TEXT,id TEXT,PRIMARY KEY(tbl,col,ref))WITHOUT ROWID;"
       "CREATE TEMP TABLE import_indexed(tbl INTEGER,col INTEGER);";
   struct trb_clock_reading now;
-  uint8_t random[TRB_UUID_RANDOM_BYTES];
   enum trb_status status = clock_read(&now);
   if (status) return trb_fail(err, status, "the clock cannot be read");
-  crypto_random(random, sizeof random);
-  id_uuid7(now.wall_ms, random, im->id);
+  store_new_id(im, im->id);
   status = db_exec(im->db, tables, err);
   if (!status) status = store_indexes(im, err);
   if (status || im->dry_run) return status;
@@ -130,14 +149,6 @@ enum trb_status import_end(struct import *im, struct trb_error *err) {
 }
 
 /* --- rows --- */
-
-static void store_new_id(char ret[TRB_UUID_TEXT_BYTES]) {
-  struct trb_clock_reading now = {0};
-  uint8_t random[TRB_UUID_RANDOM_BYTES];
-  clock_read(&now); /* was read at the start; an id is good with any time */
-  crypto_random(random, sizeof random);
-  id_uuid7(now.wall_ms, random, ret);
-}
 
 static enum trb_status store_row(struct import *im, const struct import_row *row, const char *id,
                                  struct trb_error *err) {
@@ -225,7 +236,7 @@ static enum trb_status store_children(struct import *im, const char *parent, boo
     TRB_ASSERT(row->count < IMPORT_CELLS_MAX);
     row->cell[row->count++] =
         (struct import_cell){.column = mapping_parent_column(row->table, im->main), .value = trb_text(parent)};
-    store_new_id(id);
+    store_new_id(im, id);
     if (!im->dry_run) status = store_row(im, row, id, err);
     if (status) break;
     if (row->table->number == TRB_T_contact)
@@ -248,7 +259,7 @@ static enum trb_status store_record(struct import *im, struct trb_error *err) {
     status = store_update(im, trb_buf_cstr(&found), err);
     return status ? status : store_children(im, trb_buf_cstr(&found), true, err);
   }
-  store_new_id(id);
+  store_new_id(im, id);
   if (!im->dry_run) status = store_row(im, &im->row[0], id, err);
   if (status) return status;
   im->tally.main_rows++;

@@ -145,6 +145,16 @@ static const struct {
     GUESSES(TRB_T_payment, guess_payment),
 };
 
+/* A remark in brackets, as in 姓名（必填）, is no part of a name either. */
+static void guess_fold(struct trb_slice header, char ret[MAPPING_NAME_BYTES]) {
+  static const char wide[] = "（";
+  size_t len = 0;
+  while (len < header.len && header.data[len] != '(' &&
+         !(len + 3 <= header.len && memcmp(header.data + len, wide, 3) == 0))
+    len++;
+  mapping_name_fold(trb_slice_of(header.data, len ? len : header.len), ret);
+}
+
 /* "手机2", "phone 2": the number of a further column is no part of its name. */
 static void drop_number(char *folded) {
   size_t len = strlen(folded);
@@ -214,7 +224,7 @@ static const char *guess_lookup(const char *target) {
 static enum trb_status guess_header(struct mapping *mapping, const struct trb_catalogue *catalogue,
                                     const struct trb_table *main, struct trb_slice header, struct trb_error *err) {
   char folded[MAPPING_NAME_BYTES], target[128], name[MAPPING_NAME_BYTES];
-  mapping_name_fold(header, folded);
+  guess_fold(header, folded);
   if (!folded[0] || header.len >= sizeof name || memchr(header.data, '`', header.len)) return TRB_OK;
   memcpy(name, header.data, header.len);
   name[header.len] = '\0';
@@ -298,7 +308,7 @@ const struct trb_table *mapping_guess_table(const struct trb_catalogue *catalogu
     size_t score = 0;
     for (size_t k = 0; k < count; k++) {
       char folded[MAPPING_NAME_BYTES];
-      mapping_name_fold(header[k], folded);
+      guess_fold(header[k], folded);
       if (folded[0] &&
           (guess_named(table, folded, false) || guess_named(table, folded, true) || guess_column(table, folded)))
         score++;
