@@ -92,6 +92,8 @@ enum trb_status work_clock(struct node *node, struct trb_error *err) {
   if (jumped) {
     status = seal_last_mark(node->replica.db, &first, &nonce, err);
     first++;
+  } else if (!last) {
+    first = 1;
   } else {
     status = seal_mark_since(node->replica.db, node->outbox->state.late_mark, now.wall_ms - now.boot_ms, &first, err);
   }

@@ -365,14 +365,16 @@ static uint32_t *used_marks(const struct packer *packer, size_t *ret_count) {
   return used;
 }
 
-/* Only the segments that hold one of the batch's marks. */
+/* Only the segments that hold one of the batch's marks. Marks older than the first known segment count to it. */
 static void fill_segments(const struct packer *packer, struct trb_batch *batch) {
   if (packer->segment_count == 0) return;
   size_t last = SIZE_MAX;
   for (size_t i = 0; i < batch->mark_count; i++) {
     size_t at = segment_at(packer, batch->marks[i].number);
     if (at == last || batch->header.segment_count == TRB_SEGMENTS_MAX) continue;
-    batch->header.segments[batch->header.segment_count++] = packer->segments[at];
+    struct trb_segment *segment = &batch->header.segments[batch->header.segment_count++];
+    *segment = packer->segments[at];
+    if (i == 0 && segment->first_mark > batch->marks[0].number) segment->first_mark = batch->marks[0].number;
     last = at;
   }
 }
