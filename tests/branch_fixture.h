@@ -1,4 +1,5 @@
-/* branch_fixture: a branch's files in a folder of its own, a client that writes, and a model of what the hub would hold. */
+/* branch_fixture: a branch's files in a folder of its own, a client that writes, and a model of what the hub would
+ * hold. */
 #ifndef TESTS_BRANCH_FIXTURE_H
 #define TESTS_BRANCH_FIXTURE_H
 
@@ -51,12 +52,12 @@ struct fixture {
   uint64_t commit;
 };
 
-#define OK(call)                                                                               \
-  do {                                                                                         \
-    struct trb_error e_ = {0};                                                                 \
-    struct trb_error *err = &e_;                                                               \
-    enum trb_status s_ = (call);                                                               \
-    if (s_ != TRB_OK) fail_msg("%s: %s: %s", #call, trb_status_name(s_), e_.text);             \
+#define OK(call)                                                                   \
+  do {                                                                             \
+    struct trb_error e_ = {0};                                                     \
+    struct trb_error *err = &e_;                                                   \
+    enum trb_status s_ = (call);                                                   \
+    if (s_ != TRB_OK) fail_msg("%s: %s: %s", #call, trb_status_name(s_), e_.text); \
   } while (0)
 
 static inline void fixture_client(struct fixture *f) {
@@ -169,7 +170,8 @@ static inline struct model_row *model_row(struct model *m, uint16_t table, struc
 static inline void model_change(struct model *m, const struct trb_change *change) {
   struct model_row *row = model_row(m, change->table, change->id);
   if (change->op == TRB_OP_SET) assert_true(row->live);
-  if (change->op == TRB_OP_PUT || change->op == TRB_OP_DELETE || change->op == TRB_OP_UNDO) memset(row->hash, 0, sizeof row->hash);
+  if (change->op == TRB_OP_PUT || change->op == TRB_OP_DELETE || change->op == TRB_OP_UNDO)
+    memset(row->hash, 0, sizeof row->hash);
   row->live = change->op == TRB_OP_PUT || change->op == TRB_OP_SET;
   m->puts += change->op == TRB_OP_PUT;
   m->sets += change->op == TRB_OP_SET;

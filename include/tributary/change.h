@@ -57,7 +57,7 @@ struct trb_batch_header {
   uint64_t sequence; /* from 1 */
   uint8_t previous[TRB_HASH_BYTES]; /* zeros for sequence 1 */
   uint32_t flags;
-  uint64_t last_mark;  /* all marks up to this number are sealed after this batch */
+  uint64_t last_mark;  /* no mark of this batch is above it */
   uint32_t change_count;
   uint32_t raw_bytes;  /* of the body before compression */
   uint8_t body_hash[TRB_HASH_BYTES]; /* of the body as it travels */

@@ -60,10 +60,11 @@ enum trb_status outbox_put_shadow(struct outbox *outbox, uint16_t table, struct 
 enum trb_status outbox_digests(struct outbox *outbox, struct sealer_digests *ret, struct trb_error *err);
 enum trb_status outbox_put_digests(struct outbox *outbox, const struct sealer_digests *digests, struct trb_error *err);
 
-/* Appends batch state.sequence + 1 and moves state.sequence and state.hash. header: the one that was sealed. */
+/* Appends batch state.sequence + 1 and moves state.sequence and state.hash. header: the one that was sealed. last_mark:
+ * all marks up to it are sealed once this batch is. */
 enum trb_status outbox_append(struct outbox *outbox, struct trb_slice sealed, const struct trb_batch_header *header,
-                              const uint8_t hash[TRB_HASH_BYTES], const uint8_t signer[TRB_KEY_BYTES],
-                              struct trb_error *err);
+                              uint64_t last_mark, const uint8_t hash[TRB_HASH_BYTES],
+                              const uint8_t signer[TRB_KEY_BYTES], struct trb_error *err);
 /* Appends to sealed and ack (empty when not acknowledged). TRB_ABSENT: pruned. TRB_STORE: the bytes do not have their
  * hash any more. */
 enum trb_status outbox_load(struct outbox *outbox, uint64_t sequence, struct trb_buf *sealed, struct trb_buf *ack,

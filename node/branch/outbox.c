@@ -283,13 +283,13 @@ enum trb_status outbox_put_digests(struct outbox *outbox, const struct sealer_di
 /* ---- batches ---- */
 
 enum trb_status outbox_append(struct outbox *outbox, struct trb_slice sealed, const struct trb_batch_header *header,
-                              const uint8_t hash[TRB_HASH_BYTES], const uint8_t signer[TRB_KEY_BYTES],
-                              struct trb_error *err) {
+                              uint64_t last_mark, const uint8_t hash[TRB_HASH_BYTES],
+                              const uint8_t signer[TRB_KEY_BYTES], struct trb_error *err) {
   TRB_ASSERT(db_in_transaction(outbox->db));
   enum trb_status status = db_run(
       outbox->db, err, "INSERT INTO batch(sequence, sealed, hash, signer, flags, last_mark) VALUES(?, ?, ?, ?, ?, ?)",
       "ibbbii", (int64_t)(outbox->state.sequence + 1), sealed, trb_slice_of(hash, TRB_HASH_BYTES),
-      trb_slice_of(signer, TRB_KEY_BYTES), (int64_t)header->flags, (int64_t)header->last_mark);
+      trb_slice_of(signer, TRB_KEY_BYTES), (int64_t)header->flags, (int64_t)last_mark);
   if (status != TRB_OK) return status;
   outbox->state.sequence++;
   memcpy(outbox->state.hash, hash, TRB_HASH_BYTES);

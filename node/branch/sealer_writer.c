@@ -33,6 +33,8 @@ static enum trb_status flush(struct seal_writer *w, bool last, uint64_t last_mar
   memcpy(batch.header.previous, outbox->state.hash, TRB_HASH_BYTES);
   batch.header.flags = w->flags | (last ? 0u : (unsigned)TRB_BATCH_CONTINUES);
   batch.header.last_mark = last_mark;
+  if (batch.mark_count && batch.marks[batch.mark_count - 1].number > last_mark)
+    batch.header.last_mark = batch.marks[batch.mark_count - 1].number;
   batch.header.sealed_ms = w->now->wall_ms;
   TRB_BUF_AUTO sealed = {0};
   uint8_t hash[TRB_HASH_BYTES];
@@ -40,7 +42,8 @@ static enum trb_status flush(struct seal_writer *w, bool last, uint64_t last_mar
   if (status != TRB_OK) return status;
   w->bytes += batch.header.raw_bytes;
   w->batches++;
-  return outbox_append(outbox, trb_buf_slice(&sealed), &batch.header, hash, crypto_signer_public(sealing->signer), err);
+  return outbox_append(outbox, trb_buf_slice(&sealed), &batch.header, last_mark, hash,
+                       crypto_signer_public(sealing->signer), err);
 }
 
 enum trb_status seal_writer_take(struct seal_writer *w, const struct trb_change *change, const struct shadow *old,
@@ -55,9 +58,9 @@ enum trb_status seal_writer_take(struct seal_writer *w, const struct trb_change 
     return TRB_OK;
   }
   if (!fits) status = flush(w, false, w->last_mark, err);
-  if (status == TRB_OK) status = packer_take(w->packer, change, old, outbox->state.sequence + 1, &shadow);
-  if (status == TRB_NOMEM || status == TRB_FULL) return trb_fail(err, TRB_NOMEM, "out of memory while sealing");
   if (status != TRB_OK) return status;
+  if (packer_take(w->packer, change, old, outbox->state.sequence + 1, &shadow) != TRB_OK)
+    return trb_fail(err, TRB_NOMEM, "out of memory while sealing");
   if (shadow_mark) shadow.mark = shadow_mark;
   w->changes++;
   return outbox_put_shadow(outbox, change->table, change->id, &shadow, err);
