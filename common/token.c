@@ -161,17 +161,17 @@ enum trb_status token_decode(struct trb_slice text, struct trb_token *ret, struc
   struct trb_slice prefix = trb_slice_str(PREFIX);
   text = trim(text);
   if (text.len < prefix.len || memcmp(text.data, prefix.data, prefix.len) != 0)
-    return trb_fail(err, TRB_PEER, "This is not an invitation: one begins with " PREFIX " and is a single line.");
-  if (text.len > TRB_TOKEN_CHARS_MAX) return trb_fail(err, TRB_PEER, "This is too long for an invitation.");
+    return trb_fail(err, TRB_PEER, "This is not an invitation token: one begins with " PREFIX " and is a single line.");
+  if (text.len > TRB_TOKEN_CHARS_MAX) return trb_fail(err, TRB_PEER, "This is too long for an invitation token.");
   TRB_BUF_AUTO bytes = {0};
   struct trb_slice payload;
   struct trb_token token = {0};
   bool digits = trb_unbase64url(trb_slice_of(text.data + prefix.len, text.len - prefix.len), &bytes);
   enum trb_status status = TRB_OK;
   if (!digits || !checked(&bytes, &payload))
-    status = trb_fail(err, TRB_PEER, "The invitation is cut short or mistyped: copy the whole line again.");
+    status = trb_fail(err, TRB_PEER, "The invitation token is cut short or mistyped: copy the whole line again.");
   else if (!read_token(payload, &token))
-    status = trb_fail(err, TRB_PEER, "The invitation is made for another version of Tributary.");
+    status = trb_fail(err, TRB_PEER, "The invitation token is made for another version of Tributary.");
   else
     *ret = token;
   if (bytes.data) crypto_wipe(bytes.data, bytes.len);

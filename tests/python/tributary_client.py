@@ -650,17 +650,16 @@ class Branch:
     # -- down (13) --
 
     def on_down(self, message):
-        first = message["flags"] & 2
-        here = (self.state["down_epoch"], self.state["down_version"])
-        if not first and (message["epoch"], message["after"]) != here:
-            return  # one was lost: the hub sends again
-        for row in check_shape(message["rows"]) if message["rows"] else []:
-            expect(isinstance(row, list) and len(row) == 5 and row[1] in (1, 3) and len(row[4]) % 2 == 0, "a down row")
-            table, op, row_id, version, flat = row
-            expect(version <= message["version"], "a down row beyond its version")
-            self.down.append((table, op, row_id, version, dict(zip(flat[::2], flat[1::2]))))
-        self.state["down_epoch"], self.state["down_version"] = message["epoch"], message["version"]
-        self.line.send("down_ack", epoch=message["epoch"], version=message["version"])
+        held_epoch, held = self.state["down_epoch"], self.state["down_version"]
+        follows = message["epoch"] == held_epoch and message["after"] <= held < message["version"]
+        if follows or message["flags"] & 2:
+            for row in check_shape(message["rows"]) if message["rows"] else []:
+                expect(isinstance(row, list) and len(row) >= 5 and row[1] in (1, 3) and len(row[4]) % 2 == 0, "a down row")
+                table, op, row_id, version, flat = row[:5]
+                expect(version <= message["version"], "a down row beyond its version")
+                self.down.append((table, op, row_id, version, dict(zip(flat[::2], flat[1::2]))))
+            self.state["down_epoch"], self.state["down_version"] = message["epoch"], message["version"]
+        self.line.send("down_ack", epoch=self.state["down_epoch"], version=self.state["down_version"])
 
     def listen(self, seconds, until=None):
         """Handles what comes for a while, or until `until()` is true."""
