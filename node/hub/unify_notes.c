@@ -1,0 +1,364 @@
+/* unify_notes: from what changed to entries in `down` (see down.h). Entries only name rows, so noting a site too many or a row twice costs
+ * a few bytes, while one too few would leave a branch wrong: every doubt is settled by noting. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "unify_internal.h"
+
+static enum trb_status nomem(struct trb_error *err) { return trb_fail(err, TRB_NOMEM, "out of memory"); }
+static const struct trb_slice NOTHING = {NULL, 0};
+
+/* ---- lists of sites ---- */
+
+static size_t place_of(const struct unify_sitelist *list, int64_t site) {
+  size_t low = 0, high = list->count;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (list->site[middle] < site)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+bool sitelist_has(const struct unify_sitelist *list, int64_t site) {
+  size_t at = place_of(list, site);
+  return at < list->count && list->site[at] == site;
+}
+bool sitelist_add(struct unify_sitelist *list, int64_t site) {
+  size_t at = place_of(list, site);
+  if (at < list->count && list->site[at] == site) return true;
+  if (!unify_grow((void **)&list->site, list->count, &list->cap, sizeof *list->site)) return false;
+  memmove(list->site + at + 1, list->site + at, (list->count - at) * sizeof *list->site);
+  list->site[at] = site;
+  list->count++;
+  return true;
+}
+bool sitelist_add_all(struct unify_sitelist *list, const struct unify_sitelist *from) {
+  bool ok = true;
+  for (size_t i = 0; ok && i < from->count; i++) ok = sitelist_add(list, from->site[i]);
+  return ok;
+}
+
+enum trb_status unify_watchers(struct unify *u, int64_t party, struct unify_sitelist *ret, struct trb_error *err) {
+  TRB_STMT_AUTO *stmt = NULL;
+  enum trb_status status = db_queryf(u->db, err, &stmt,
+                                     "SELECT site FROM record WHERE rec = ?1 AND party IS NULL AND class <> 0 UNION ALL "
+                                     "SELECT site FROM record WHERE party = ?1 AND class <> 0",
+                                     "i", party);
+  bool row = true;
+  while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row)
+    if (stmt_int(stmt, 0) != TRB_HQ_SITE_NO && !sitelist_add(ret, stmt_int(stmt, 0))) return nomem(err);
+  return status;
+}
+
+/* ---- entries ---- */
+
+enum trb_status unify_put_down(struct unify *u, int64_t site, enum down_kind kind, int64_t num, struct trb_slice gone,
+                               struct trb_error *err) {
+  if (site == TRB_HQ_SITE_NO) return TRB_OK;
+  if (site == DOWN_ALL_SITES)
+    u->all_sites_dirty = true;
+  else if (!sitelist_add(&u->dirty, site))
+    return nomem(err);
+  return down_put(u->db, site, kind, num, gone, &u->version, err);
+}
+
+struct row_notes {
+  struct unify *u;
+  const struct unify_sitelist *sites;
+};
+static enum trb_status note_row(void *context, uint16_t table, int64_t rid, struct trb_error *err) {
+  const struct row_notes *n = context;
+  enum trb_status status = TRB_OK;
+  for (size_t i = 0; status == TRB_OK && i < n->sites->count; i++)
+    status = unify_put_down(n->u, n->sites->site[i], DOWN_ROW, down_num(table, rid), NOTHING, err);
+  return status;
+}
+
+enum trb_status unify_note_record(struct unify *u, const struct unify_sitelist *sites, int64_t rec, struct trb_error *err) {
+  if (!sites->count) return TRB_OK;
+  enum trb_status status = TRB_OK;
+  for (size_t i = 0; status == TRB_OK && i < sites->count; i++)
+    status = unify_put_down(u, sites->site[i], DOWN_RECORD, rec, NOTHING, err);
+  struct row_notes n = {u, sites};
+  return status == TRB_OK ? down_rows_of_record(u->db, rec, note_row, &n, err) : status;
+}
+
+/* ---- relations ---- */
+
+enum trb_status unify_note_relations_to(struct unify *u, int64_t site_no, const char *site, struct trb_slice id, struct trb_error *err) {
+  TRB_STMT_AUTO *stmt = NULL;
+  enum trb_status status =
+      db_queryf(u->db, err, &stmt,
+                "SELECT x._rid, coalesce(o.party, o.rec) FROM relation x JOIN record o ON o.id = x.customer_id AND o.site = "
+                "CASE WHEN x.customer_site IS NULL THEN x._site ELSE (SELECT no FROM site_no WHERE name = x.customer_site) END "
+                "WHERE x.other_id = ?2 AND (x.other_site = ?3 OR (x.other_site IS NULL AND x._site = ?1))",
+                "ist", site_no, id, site);
+  bool row = true;
+  while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
+    struct unify_sitelist sites = {0};
+    status = unify_watchers(u, stmt_int(stmt, 1), &sites, err);
+    struct row_notes n = {u, &sites};
+    if (status == TRB_OK) status = note_row(&n, TRB_T_relation, stmt_int(stmt, 0), err);
+    sitelist_done(&sites);
+  }
+  return status;
+}
+
+static enum trb_status relations_to_record(struct unify *u, int64_t rec, struct trb_error *err) {
+  TRB_STMT_AUTO *stmt = NULL;
+  enum trb_status status = db_queryf(u->db, err, &stmt,
+                                     "SELECT r.site, r.id, s.name FROM record r JOIN site_no s ON s.no = r.site WHERE r.rec = ?1 AND "
+                                     "EXISTS(SELECT 1 FROM relation x WHERE x.other_id = r.id)",
+                                     "i", rec);
+  bool row = false;
+  if (status == TRB_OK) status = stmt_step(stmt, &row, err);
+  if (status != TRB_OK || !row) return status;
+  return unify_note_relations_to(u, stmt_int(stmt, 0), stmt_text(stmt, 2), stmt_slice(stmt, 1), err);
+}
+
+/* ---- a group whose composition changed ---- */
+
+struct party_sites { /* before or after, by anchor ascending */
+  size_t count;
+  struct {
+    int64_t party;
+    struct unify_sitelist sites;
+  } *of;
+};
+
+static int by_number(const void *a, const void *b) {
+  int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+  return x < y ? -1 : x > y;
+}
+
+static struct unify_sitelist *sites_of(const struct party_sites *p, int64_t party) {
+  size_t low = 0, high = p->count;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (p->of[middle].party < party)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return &p->of[low].sites;
+}
+
+static bool party_sites_init(struct unify *u, struct party_sites *p, const struct unify_member *members, size_t count, bool after) {
+  int64_t *parties = trb_arena_alloc(&u->arena, (count + 1) * sizeof *parties);
+  p->of = trb_arena_alloc(&u->arena, (count + 1) * sizeof *p->of);
+  if (!parties || !p->of) return false;
+  for (size_t i = 0; i < count; i++) parties[i] = after ? members[i].new_party : members[i].old_party;
+  qsort(parties, count, sizeof *parties, by_number);
+  for (size_t i = 0; i < count; i++)
+    if (!p->count || p->of[p->count - 1].party != parties[i]) p->of[p->count++].party = parties[i];
+  bool ok = true;
+  for (size_t i = 0; ok && i < count; i++) {
+    const struct unify_member *m = &members[i];
+    bool live = (after ? m->class_now : m->class_before) != 0;
+    if (live && m->site != TRB_HQ_SITE_NO) ok = sitelist_add(sites_of(p, after ? m->new_party : m->old_party), m->site);
+  }
+  return ok;
+}
+static void party_sites_done(struct party_sites *p) {
+  for (size_t i = 0; i < p->count; i++) sitelist_done(&p->of[i].sites);
+}
+
+static bool has_moved(const struct unify_member *m) {
+  return m->old_party != m->new_party || (m->class_before != 0) != (m->class_now != 0);
+}
+
+/* The sites that must hear of all rows of one member again. */
+static bool concerned(const struct unify_member *m, const struct unify_sitelist *old, const struct unify_sitelist *new,
+                      struct unify_sitelist *ret) {
+  static const struct unify_sitelist none = {0};
+  if (m->class_before == 0) old = &none;
+  if (m->class_now == 0) new = &none;
+  bool ok = true;
+  for (size_t i = 0; ok && i < old->count; i++)
+    if (has_moved(m) || !sitelist_has(new, old->site[i])) ok = sitelist_add(ret, old->site[i]);
+  for (size_t i = 0; ok && i < new->count; i++)
+    if (has_moved(m) || !sitelist_has(old, new->site[i])) ok = sitelist_add(ret, new->site[i]);
+  return ok;
+}
+
+static enum trb_status note_members(struct unify *u, const struct unify_member *members, size_t count, const struct party_sites *old,
+                                    const struct party_sites *new, struct unify_sitelist *audience, struct trb_error *err) {
+  enum trb_status status = TRB_OK;
+  for (size_t i = 0; status == TRB_OK && i < count; i++) {
+    const struct unify_member *m = &members[i];
+    struct unify_sitelist sites = {0};
+    bool ok = concerned(m, sites_of(old, m->old_party), sites_of(new, m->new_party), &sites);
+    status = ok ? unify_note_record(u, &sites, m->rec, err) : nomem(err);
+    if (status == TRB_OK && (sites.count || has_moved(m))) status = relations_to_record(u, m->rec, err);
+    sitelist_done(&sites);
+    struct unify_note *note = unify_note_find(u, m->rec);
+    if (note) note->audience = audience;
+  }
+  return status;
+}
+
+/* ---- equal contacts, preferences and tags: the row they are named by may be another now ---- */
+
+static int by_rec(const void *a, const void *b) {
+  const struct unify_member *x = a, *y = b;
+  return x->rec < y->rec ? -1 : x->rec > y->rec;
+}
+static int by_key(const void *a, const void *b) { return trb_slice_compare(*(const struct trb_slice *)a, *(const struct trb_slice *)b); }
+
+struct holder {
+  const struct unify_member *member;
+  uint16_t table;
+  int64_t rid;
+};
+
+/* Of the members that stayed in their party only the one with the earliest stamp can have named a key's row or name it now. */
+static enum trb_status note_stayed(struct unify *u, const struct unify_member *sorted, size_t count, struct trb_slice key,
+                                   const struct unify_sitelist *audience, struct trb_error *err) {
+  struct holder *holders = NULL;
+  size_t n = 0, cap = 0;
+  TRB_STMT_AUTO *stmt = NULL;
+  enum trb_status status = db_queryf(u->db, err, &stmt, "SELECT rec, tbl, rid FROM claim WHERE key = ?1 AND class >= 0", "s", key);
+  bool row = true;
+  while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
+    struct unify_member probe = {.rec = stmt_int(stmt, 0)};
+    const struct unify_member *m = bsearch(&probe, sorted, count, sizeof *sorted, by_rec);
+    if (!m || has_moved(m) || m->class_now == 0) continue;
+    if (!unify_grow((void **)&holders, n, &cap, sizeof *holders)) {
+      status = nomem(err);
+      break;
+    }
+    holders[n++] = (struct holder){m, (uint16_t)stmt_int(stmt, 1), stmt_int(stmt, 2)};
+  }
+  struct row_notes notes = {u, audience};
+  for (size_t i = 0; status == TRB_OK && i < n; i++) {
+    bool first = true; /* parties of one group are few: holders of one key that stayed are in one party but for splits */
+    for (size_t j = 0; first && j < n && n <= 64; j++)
+      first = !(holders[j].member->new_party == holders[i].member->new_party &&
+                party_stamp_before(holders[j].member->stamp, holders[i].member->stamp));
+    if (first && holders[i].table != TRB_T_customer && holders[i].table != TRB_T_identity_document)
+      status = note_row(&notes, holders[i].table, holders[i].rid, err);
+  }
+  free(holders);
+  return status;
+}
+
+static enum trb_status note_shared_keys(struct unify *u, const struct unify_member *members, size_t count,
+                                        const struct unify_sitelist *audience, struct trb_error *err) {
+  struct unify_member *sorted = trb_arena_alloc(&u->arena, count * sizeof *sorted);
+  if (!sorted) return nomem(err);
+  memcpy(sorted, members, count * sizeof *sorted);
+  qsort(sorted, count, sizeof *sorted, by_rec);
+  struct trb_slice *keys = NULL;
+  size_t n = 0, cap = 0;
+  enum trb_status status = TRB_OK;
+  for (size_t i = 0; status == TRB_OK && i < count; i++) {
+    if (!has_moved(&members[i])) continue;
+    TRB_STMT_AUTO *stmt = NULL;
+    status = db_queryf(u->db, err, &stmt, "SELECT key FROM row_key WHERE rec = ?1 AND tbl IN (3, 10, 27)", "i", members[i].rec);
+    bool row = true, ok = true;
+    while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
+      ok = unify_grow((void **)&keys, n, &cap, sizeof *keys);
+      if (ok) keys[n++] = trb_arena_copy(&u->arena, stmt_slice(stmt, 0), &ok);
+      if (!ok) status = nomem(err);
+    }
+  }
+  if (n > 1) qsort(keys, n, sizeof *keys, by_key);
+  for (size_t i = 0; status == TRB_OK && i < n; i++)
+    if (i == 0 || !trb_slice_equal(keys[i], keys[i - 1])) status = note_stayed(u, sorted, count, keys[i], audience, err);
+  free(keys);
+  return status;
+}
+
+enum trb_status unify_note_group(struct unify *u, const struct unify_member *members, size_t count, struct trb_error *err) {
+  struct party_sites old = {0}, new = {0};
+  struct unify_sitelist *audience = trb_arena_alloc(&u->arena, sizeof *audience);
+  bool ok = audience && party_sites_init(u, &old, members, count, false) && party_sites_init(u, &new, members, count, true);
+  for (size_t i = 0; ok && i < old.count; i++) ok = sitelist_add_all(audience, &old.of[i].sites);
+  for (size_t i = 0; ok && i < new.count; i++) ok = sitelist_add_all(audience, &new.of[i].sites);
+  enum trb_status status = ok ? TRB_OK : nomem(err);
+  if (status == TRB_OK) status = note_members(u, members, count, &old, &new, audience, err);
+  if (status == TRB_OK) status = note_shared_keys(u, members, count, audience, err);
+  party_sites_done(&old);
+  party_sites_done(&new);
+  return status;
+}
+
+/* ---- rows that changed by themselves ---- */
+
+static enum trb_status note_equal_rows(struct unify *u, int64_t party, struct trb_slice key, const struct unify_sitelist *sites,
+                                       struct trb_error *err) {
+  TRB_STMT_AUTO *stmt = NULL;
+  enum trb_status status =
+      db_queryf(u->db, err, &stmt,
+                "SELECT k.tbl, k.rid, r.rec FROM claim k CROSS JOIN record r ON r.rec = k.rec WHERE k.key = ?1 AND k.class >= 0 AND "
+                "k.tbl IN (3, 10, 27) AND r.class <> 0 AND coalesce(r.party, r.rec) = ?2 ORDER BY r.hlc, r.pos",
+                "si", key, party);
+  bool row = true;
+  int64_t first = 0;
+  struct row_notes n = {u, sites};
+  while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
+    if (first && stmt_int(stmt, 2) != first) break;
+    first = stmt_int(stmt, 2);
+    status = note_row(&n, (uint16_t)stmt_int(stmt, 0), stmt_int(stmt, 1), err);
+  }
+  return status;
+}
+
+static uint16_t down_table(uint16_t source) {
+  switch (source) {
+    case TRB_T_contact: return TRB_T_unified_contact;
+    case TRB_T_preference: return TRB_T_unified_preference;
+    case TRB_T_tag_on: return TRB_T_unified_tag;
+    case TRB_T_relation: return TRB_T_unified_relation;
+    default: return TRB_T_unified_event;
+  }
+}
+
+/* Id of the unified row a source row stands for: site/id, for events table/site/id (down_render.c makes the same). */
+static enum trb_status note_gone(struct unify *u, const struct unify_change *c, const struct unify_sitelist *sites,
+                                 struct trb_error *err) {
+  const struct sitebook_entry *site;
+  enum trb_status status = sitebook_get(&u->sites, u->db, c->site, &site, err);
+  if (status != TRB_OK) return status;
+  TRB_BUF_AUTO id = {0};
+  uint16_t table = down_table(c->table);
+  if (table == TRB_T_unified_event) trb_buf_printf(&id, "%s/", catalogue_table(u->catalogue, c->table)->name);
+  trb_buf_printf(&id, "%s/", site->name);
+  trb_buf_append_slice(&id, c->id);
+  if (id.failed) return nomem(err);
+  for (size_t i = 0; status == TRB_OK && i < sites->count; i++)
+    status = unify_put_down(u, sites->site[i], DOWN_GONE, table, trb_buf_slice(&id), err);
+  return status;
+}
+
+static enum trb_status note_change_for(struct unify *u, const struct unify_change *c, int64_t rec, struct trb_error *err) {
+  const struct unify_note *note = rec ? unify_note_find(u, rec) : NULL;
+  int64_t party = note ? note->party : 0;
+  if (!rec) return TRB_OK;
+  if (note && unify_is_alone(u, note) && c->table == TRB_T_contact && !c->deleted) return TRB_OK; /* its RECORD entry tells */
+  struct unify_sitelist sites = {0};
+  enum trb_status status = TRB_OK;
+  if (!note)
+    status = db_get_int(u->db, err, &party, "SELECT coalesce(party, rec) FROM record WHERE rec = ?1", "i", rec);
+  if (status == TRB_OK) status = unify_watchers(u, party, &sites, err);
+  if (status == TRB_OK && note && note->audience && !sitelist_add_all(&sites, note->audience)) status = nomem(err);
+  struct row_notes n = {u, &sites};
+  if (status == TRB_OK)
+    status = c->deleted ? note_gone(u, c, &sites, err) : note_row(&n, c->table, c->rid, err);
+  for (size_t i = 0; status == TRB_OK && i < c->key_count; i++)
+    status = note_equal_rows(u, party, u->keys[c->key_first + i], &sites, err);
+  sitelist_done(&sites);
+  return status;
+}
+
+enum trb_status unify_note_changes(struct unify *u, struct trb_error *err) {
+  enum trb_status status = TRB_OK;
+  for (size_t i = 0; status == TRB_OK && i < u->change_count; i++) {
+    const struct unify_change *c = &u->changes[i];
+    if (c->rec_before && c->rec_before != c->rec_after) status = note_change_for(u, c, c->rec_before, err);
+    if (status == TRB_OK) status = note_change_for(u, c, c->rec_after ? c->rec_after : c->rec_before, err);
+  }
+  return status;
+}
