@@ -22,10 +22,11 @@ enum trb_status claims_policy_load(struct claims_policy *policy, struct trb_db *
   *policy = (struct claims_policy){0};
   TRB_STMT_AUTO *stmt = NULL;
   /* By content, so that two rows for one kind give one answer: the more careful one comes last and wins. */
-  enum trb_status status = db_queryf(db, err, &stmt,
-                                     "SELECT kind, coalesce(enabled, 1) <> 0 AND coalesce(strength, 'normal') IN ('strong', 'normal') "
-                                     "FROM identity_policy WHERE kind IS NOT NULL ORDER BY kind, 2 DESC",
-                                     "");
+  enum trb_status status =
+      db_queryf(db, err, &stmt,
+                "SELECT kind, coalesce(enabled, 1) <> 0 AND coalesce(strength, 'normal') IN ('strong', 'normal') "
+                "FROM identity_policy WHERE kind IS NOT NULL ORDER BY kind, 2 DESC",
+                "");
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
     if (policy->count == CLAIMS_POLICY_KINDS_MAX) continue;
@@ -91,12 +92,13 @@ static void add_content(struct claims_keys *ret, const char *prefix, struct trb_
 }
 
 static bool claims_own(struct trb_slice used_by) {
-  return used_by.len == 0 || trb_slice_equal(used_by, trb_slice_str("self")) || trb_slice_equal(used_by, trb_slice_str("none"));
+  return used_by.len == 0 || trb_slice_equal(used_by, trb_slice_str("self")) ||
+         trb_slice_equal(used_by, trb_slice_str("none"));
 }
 
 static void keys_of_value(const struct claims_policy *policy, const struct trb_key_context *context, uint16_t table,
-                          struct trb_slice kind_text, enum trb_kind kind, struct trb_slice value, const struct trb_keys *keys,
-                          bool own, struct claims_keys *ret) {
+                          struct trb_slice kind_text, enum trb_kind kind, struct trb_slice value,
+                          const struct trb_keys *keys, bool own, struct claims_keys *ret) {
   struct trb_keys made;
   if (!keys) {
     key_normalise(kind, kind_text, value, context, &made);
@@ -110,14 +112,16 @@ static void keys_of_value(const struct claims_policy *policy, const struct trb_k
   }
 }
 
-void claims_of_row(const struct claims_policy *policy, const struct trb_key_context *context, const struct trb_table *table,
-                   const struct trb_value *values, const struct trb_keys *keys, struct claims_keys *ret) {
+void claims_of_row(const struct claims_policy *policy, const struct trb_key_context *context,
+                   const struct trb_table *table, const struct trb_value *values, const struct trb_keys *keys,
+                   struct claims_keys *ret) {
   ret->count = 0;
   uint16_t value_column, kind_column;
   enum trb_kind kind;
   if (unify_key_columns(table->number, &value_column, &kind_column, &kind)) {
     struct trb_slice value = value_text(row_value(table, values, value_column));
-    struct trb_slice kind_text = kind_column ? value_text(row_value(table, values, kind_column)) : (struct trb_slice){0};
+    struct trb_slice kind_text =
+        kind_column ? value_text(row_value(table, values, kind_column)) : (struct trb_slice){0};
     if (kind_column) kind = kind_of(kind_text);
     bool speaks = table->number == TRB_T_contact_status || table->number == TRB_T_suppression;
     bool own = !speaks && (table->number != TRB_T_contact ||
@@ -142,27 +146,29 @@ enum trb_status claims_hold(struct trb_db *db, int64_t rec, uint16_t table, int6
                             int64_t *ret_other, struct trb_error *err) {
   int64_t other = 0;
   if (class > 0) {
-    enum trb_status found = db_get_int(db, NULL, &other, "SELECT rec FROM claim WHERE key=?1 AND class=?2 AND rec<>?3 LIMIT 1", "tii",
-                                       key, class, rec);
+    enum trb_status found =
+        db_get_int(db, NULL, &other, "SELECT rec FROM claim WHERE key=?1 AND class=?2 AND rec<>?3 LIMIT 1", "tii", key,
+                   class, rec);
     if (found != TRB_OK && found != TRB_ABSENT) return trb_fail(err, found, "hub.db: the claims cannot be read");
   }
-  enum trb_status status = db_run(db, err, "INSERT OR REPLACE INTO claim(key,class,tbl,rid,rec) VALUES(?1,?2,?3,?4,?5)", "tiiii", key,
-                                  class, (int64_t)table, rid, rec);
+  enum trb_status status = db_run(db, err, "INSERT OR REPLACE INTO claim(key,class,tbl,rid,rec) VALUES(?1,?2,?3,?4,?5)",
+                                  "tiiii", key, class, (int64_t)table, rid, rec);
   if (status == TRB_OK) *ret_other = other;
   return status;
 }
 
-enum trb_status claims_put(struct trb_db *db, int64_t rec, uint16_t table, int64_t rid, int64_t part, const struct claims_key *key,
-                           int64_t class, int64_t *ret_other, struct trb_error *err) {
-  enum trb_status status = db_run(db, err, "INSERT OR REPLACE INTO row_key(rec,tbl,rid,part,key,links) VALUES(?1,?2,?3,?4,?5,?6)",
-                                  "iiiiti", rec, (int64_t)table, rid, part, key->text, (int64_t)key->links);
+enum trb_status claims_put(struct trb_db *db, int64_t rec, uint16_t table, int64_t rid, int64_t part,
+                           const struct claims_key *key, int64_t class, int64_t *ret_other, struct trb_error *err) {
+  enum trb_status status =
+      db_run(db, err, "INSERT OR REPLACE INTO row_key(rec,tbl,rid,part,key,links) VALUES(?1,?2,?3,?4,?5,?6)", "iiiiti",
+             rec, (int64_t)table, rid, part, key->text, (int64_t)key->links);
   return status == TRB_OK ? claims_hold(db, rec, table, rid, key->text, class, ret_other, err) : status;
 }
 
-enum trb_status claims_drop(struct trb_db *db, int64_t rec, uint16_t table, int64_t rid, int64_t part, struct trb_slice key,
-                            int64_t class, struct trb_error *err) {
-  enum trb_status status = db_run(db, err, "DELETE FROM row_key WHERE rec=?1 AND tbl=?2 AND rid=?3 AND part=?4", "iiii", rec,
-                                  (int64_t)table, rid, part);
+enum trb_status claims_drop(struct trb_db *db, int64_t rec, uint16_t table, int64_t rid, int64_t part,
+                            struct trb_slice key, int64_t class, struct trb_error *err) {
+  enum trb_status status = db_run(db, err, "DELETE FROM row_key WHERE rec=?1 AND tbl=?2 AND rid=?3 AND part=?4", "iiii",
+                                  rec, (int64_t)table, rid, part);
   if (status == TRB_OK)
     status = db_run(db, err, "DELETE FROM claim WHERE key=?1 AND class=?2 AND tbl=?3 AND rid=?4", "siii", key, class,
                     (int64_t)table, rid);

@@ -6,8 +6,10 @@
 
 enum trb_status down_version_read(struct trb_db *db, int64_t *ret, struct trb_error *err) {
   int64_t version = 0;
-  enum trb_status status = db_get_int(db, NULL, &version, "SELECT value FROM unify_state WHERE name = 'down_version'", "");
-  if (status != TRB_OK && status != TRB_ABSENT) return trb_fail(err, status, "hub.db: the version of down entries cannot be read");
+  enum trb_status status =
+      db_get_int(db, NULL, &version, "SELECT value FROM unify_state WHERE name = 'down_version'", "");
+  if (status != TRB_OK && status != TRB_ABSENT)
+    return trb_fail(err, status, "hub.db: the version of down entries cannot be read");
   *ret = version;
   return TRB_OK;
 }
@@ -16,13 +18,12 @@ enum trb_status down_version_write(struct trb_db *db, int64_t version, struct tr
   return db_run(db, err, "INSERT OR REPLACE INTO unify_state(name, value) VALUES('down_version', ?1)", "i", version);
 }
 
-enum trb_status down_put(struct trb_db *db, int64_t site, enum down_kind kind, int64_t num, struct trb_slice gone, int64_t *version,
-                         struct trb_error *err) {
-  enum trb_status status =
-      db_run(db, err,
-             "INSERT INTO down(site, kind, num, gone, version) VALUES(?1, ?2, ?3, ?4, ?5) "
-             "ON CONFLICT(site, kind, num, gone) DO UPDATE SET version = excluded.version",
-             "iiisi", site, (int64_t)kind, num, gone, *version + 1);
+enum trb_status down_put(struct trb_db *db, int64_t site, enum down_kind kind, int64_t num, struct trb_slice gone,
+                         int64_t *version, struct trb_error *err) {
+  enum trb_status status = db_run(db, err,
+                                  "INSERT INTO down(site, kind, num, gone, version) VALUES(?1, ?2, ?3, ?4, ?5) "
+                                  "ON CONFLICT(site, kind, num, gone) DO UPDATE SET version = excluded.version",
+                                  "iiisi", site, (int64_t)kind, num, gone, *version + 1);
   if (status == TRB_OK) ++*version;
   return status;
 }
@@ -42,7 +43,8 @@ static const char *const KEYED_SQL = /* contacts past those of the RECORD entry,
     "SELECT tbl, rid FROM row_key WHERE rec = ?1 AND tbl IN (10, 27) AND part <= 1 UNION ALL "
     "SELECT * FROM (SELECT DISTINCT tbl, rid FROM row_key WHERE rec = ?1 AND tbl = 3 ORDER BY rid LIMIT -1 OFFSET ?2)";
 static const char *const RELATIONS_SQL =
-    "SELECT 7, _rid FROM relation WHERE customer_id = ?2 AND (customer_site = ?3 OR (customer_site IS NULL AND _site = ?1))";
+    "SELECT 7, _rid FROM relation WHERE customer_id = ?2 AND (customer_site = ?3 OR (customer_site IS NULL AND _site = "
+    "?1))";
 
 static enum trb_status visit_all(struct trb_stmt *stmt, down_visit visit, void *context, struct trb_error *err) {
   bool row = true;
@@ -52,23 +54,27 @@ static enum trb_status visit_all(struct trb_stmt *stmt, down_visit visit, void *
   return status;
 }
 
-enum trb_status down_rows_of_record(struct trb_db *db, int64_t rec, down_visit visit, void *context, struct trb_error *err) {
+enum trb_status down_rows_of_record(struct trb_db *db, int64_t rec, down_visit visit, void *context,
+                                    struct trb_error *err) {
   TRB_STMT_AUTO *keyed = NULL;
   enum trb_status status = db_queryf(db, err, &keyed, KEYED_SQL, "ii", rec, (int64_t)DOWN_CONTACTS_MAX);
   if (status == TRB_OK) status = visit_all(keyed, visit, context, err);
   TRB_STMT_AUTO *record = NULL;
   if (status == TRB_OK)
-    status = db_queryf(db, err, &record, "SELECT r.site, r.id, s.name FROM record r JOIN site_no s ON s.no = r.site WHERE r.rec = ?1",
+    status = db_queryf(db, err, &record,
+                       "SELECT r.site, r.id, s.name FROM record r JOIN site_no s ON s.no = r.site WHERE r.rec = ?1",
                        "i", rec);
   bool row = false;
   if (status == TRB_OK) status = stmt_step(record, &row, err);
   if (status != TRB_OK || !row) return status;
   TRB_STMT_AUTO *relations = NULL;
-  status = db_queryf(db, err, &relations, RELATIONS_SQL, "ist", stmt_int(record, 0), stmt_slice(record, 1), stmt_text(record, 2));
+  status = db_queryf(db, err, &relations, RELATIONS_SQL, "ist", stmt_int(record, 0), stmt_slice(record, 1),
+                     stmt_text(record, 2));
   if (status == TRB_OK) status = visit_all(relations, visit, context, err);
   struct events_to to = {visit, context};
   if (status == TRB_OK)
-    status = timeline_of_record(db, stmt_int(record, 0), stmt_text(record, 2), stmt_slice(record, 1), visit_event, &to, err);
+    status =
+        timeline_of_record(db, stmt_int(record, 0), stmt_text(record, 2), stmt_slice(record, 1), visit_event, &to, err);
   return status;
 }
 
@@ -112,7 +118,8 @@ enum trb_status down_put_parties(struct trb_db *db, int64_t site, int64_t *versi
 /* Headquarters' tables: as they were last noted for all. */
 static enum trb_status snapshot_headquarters(struct snapshot *s, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(s->db, err, &stmt, "SELECT num FROM down WHERE site = 0 AND kind = ?1", "i", (int64_t)DOWN_ROW);
+  enum trb_status status =
+      db_queryf(s->db, err, &stmt, "SELECT num FROM down WHERE site = 0 AND kind = ?1", "i", (int64_t)DOWN_ROW);
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row)
     status = snapshot_row(s, down_num_table(stmt_int(stmt, 0)), down_num_rid(stmt_int(stmt, 0)), err);
@@ -121,7 +128,8 @@ static enum trb_status snapshot_headquarters(struct snapshot *s, struct trb_erro
 
 static enum trb_status snapshot_rejected(struct snapshot *s, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(s->db, err, &stmt, "SELECT rid FROM rejected_change_of WHERE site = ?1", "i", s->site);
+  enum trb_status status =
+      db_queryf(s->db, err, &stmt, "SELECT rid FROM rejected_change_of WHERE site = ?1", "i", s->site);
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row)
     status = snapshot_row(s, TRB_T_rejected_change, stmt_int(stmt, 0), err);
@@ -136,24 +144,29 @@ enum trb_status down_snapshot(struct trb_db *writer, int64_t site, struct trb_er
   if (status == TRB_OK) status = snapshot_headquarters(&s, err);
   if (status == TRB_OK) status = snapshot_rejected(&s, err);
   if (status == TRB_OK) status = snapshot_parties(&s, err);
-  if (status == TRB_OK && s.version < first) s.version = first; /* an empty one still has its own version to be acknowledged */
+  if (status == TRB_OK && s.version < first)
+    s.version = first; /* an empty one still has its own version to be acknowledged */
   if (status == TRB_OK)
-    status = db_run(writer, err, "INSERT OR REPLACE INTO down_snapshot(site, first_version, last_version) VALUES(?1, ?2, ?3)", "iii",
+    status = db_run(writer, err,
+                    "INSERT OR REPLACE INTO down_snapshot(site, first_version, last_version) VALUES(?1, ?2, ?3)", "iii",
                     site, first, s.version);
   return status == TRB_OK ? down_version_write(writer, s.version, err) : status;
 }
 
 enum trb_status down_clear(struct trb_db *writer, int64_t site, uint64_t version, struct trb_error *err) {
-  enum trb_status status = db_run(writer, err, "DELETE FROM down WHERE site = ?1 AND version <= ?2", "ii", site, (int64_t)version);
+  enum trb_status status =
+      db_run(writer, err, "DELETE FROM down WHERE site = ?1 AND version <= ?2", "ii", site, (int64_t)version);
   if (status == TRB_OK) /* the snapshot is held: from here on only changes */
-    status = db_run(writer, err, "INSERT OR REPLACE INTO down_held(site, version) VALUES(?1, ?2)", "ii", site, (int64_t)version);
+    status = db_run(writer, err, "INSERT OR REPLACE INTO down_held(site, version) VALUES(?1, ?2)", "ii", site,
+                    (int64_t)version);
   return status;
 }
 
 enum trb_status down_pending(struct trb_db *db, int64_t site, int64_t *ret_count, struct trb_error *err) {
-  return db_get_int(db, err, ret_count,
-                    "SELECT (SELECT count(*) FROM down WHERE site = ?1) + (SELECT count(*) FROM down WHERE site = 0 AND version > "
-                    "coalesce((SELECT max(version) FROM (SELECT version FROM down_held WHERE site = ?1 UNION ALL "
-                    "SELECT first_version FROM down_snapshot WHERE site = ?1)), 0))",
-                    "i", site);
+  return db_get_int(
+      db, err, ret_count,
+      "SELECT (SELECT count(*) FROM down WHERE site = ?1) + (SELECT count(*) FROM down WHERE site = 0 AND version > "
+      "coalesce((SELECT max(version) FROM (SELECT version FROM down_held WHERE site = ?1 UNION ALL "
+      "SELECT first_version FROM down_snapshot WHERE site = ?1)), 0))",
+      "i", site);
 }

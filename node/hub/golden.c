@@ -11,9 +11,11 @@ static const struct {
   const char *name;
   enum golden_rule rule;
 } RULE_NAMES[] = {
-    {"recent", GOLDEN_RECENT},     {"trusted_site", GOLDEN_TRUSTED_SITE}, {"verified", GOLDEN_VERIFIED},
-    {"frequent", GOLDEN_FREQUENT}, {"longest", GOLDEN_LONGEST},           {"earliest", GOLDEN_EARLIEST},
-    {"latest", GOLDEN_LATEST},     {"union", GOLDEN_UNION},               {"sum", GOLDEN_SUM},
+    {"recent", GOLDEN_RECENT},     {"trusted_site", GOLDEN_TRUSTED_SITE},
+    {"verified", GOLDEN_VERIFIED}, {"frequent", GOLDEN_FREQUENT},
+    {"longest", GOLDEN_LONGEST},   {"earliest", GOLDEN_EARLIEST},
+    {"latest", GOLDEN_LATEST},     {"union", GOLDEN_UNION},
+    {"sum", GOLDEN_SUM},
 };
 
 static bool slice_is(struct trb_slice s, const char *text) { return trb_slice_equal(s, trb_slice_str(text)); }
@@ -47,7 +49,8 @@ static struct trb_slice next_item(struct trb_slice *rest) { /* comma separated, 
   return item;
 }
 
-static bool add_trust(struct golden_policy *policy, const struct golden_policy_row *row, struct golden_field_policy *field) {
+static bool add_trust(struct golden_policy *policy, const struct golden_policy_row *row,
+                      struct golden_field_policy *field) {
   struct golden_site_trust *all = trb_arena_alloc(&policy->arena, GOLDEN_SITES_MAX * sizeof *all);
   if (!all) return false;
   if (field->trust_count) memcpy(all, field->trust, field->trust_count * sizeof *all);
@@ -167,12 +170,12 @@ static int judge(const struct contest *c, enum golden_rule rule, size_t a, size_
     case GOLDEN_RECENT: return sign(time_of(c, a) < time_of(c, b), time_of(c, a) > time_of(c, b));
     case GOLDEN_FREQUENT: {
       size_t x = agreeing(c, a), y = agreeing(c, b);
-      return sign(x < y, x > y);
+      return sign(x<y, x> y);
     }
     case GOLDEN_LONGEST: {
       size_t x = value_of(c, a).type == TRB_TEXT ? value_of(c, a).s.len : 0;
       size_t y = value_of(c, b).type == TRB_TEXT ? value_of(c, b).s.len : 0;
-      return sign(x < y, x > y);
+      return sign(x<y, x> y);
     }
     case GOLDEN_EARLIEST: return compare_values(value_of(c, b), value_of(c, a));
     case GOLDEN_LATEST: return compare_values(value_of(c, a), value_of(c, b));
@@ -191,7 +194,9 @@ static bool beats(const struct contest *c, size_t a, size_t b) {
   return better > 0;
 }
 
-static int by_bytes(const void *a, const void *b) { return trb_slice_compare(*(const struct trb_slice *)a, *(const struct trb_slice *)b); }
+static int by_bytes(const void *a, const void *b) {
+  return trb_slice_compare(*(const struct trb_slice *)a, *(const struct trb_slice *)b);
+}
 
 #define UNION_ITEMS_MAX 256 /* words kept of a union field */
 
@@ -284,8 +289,8 @@ void golden_json_text(struct trb_slice text, struct trb_buf *out) {
   trb_buf_append_byte(out, '"');
 }
 
-void golden_provenance(const struct trb_table *customer, const struct golden_member *members, const struct golden_field *fields,
-                       struct trb_buf *out) {
+void golden_provenance(const struct trb_table *customer, const struct golden_member *members,
+                       const struct golden_field *fields, struct trb_buf *out) {
   const char *separator = "{";
   for (size_t f = 0; f < GOLDEN_FIELDS; f++) {
     if (fields[f].member == SIZE_MAX) continue;

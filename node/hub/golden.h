@@ -1,12 +1,13 @@
-/* golden: which value of each field survives, the contacts of a party as one list, and its numbers. A pure core: plain structs in,
- * plain structs out; no I/O, no clock; any thread. Nothing depends on the order of the input but indexes into it: ties are
- * broken by content, then by acceptance stamp, never by record or site ids.
+/* golden: which value of each field survives, the contacts of a party as one list, and its numbers. A pure core: plain
+ * structs in, plain structs out; no I/O, no clock; any thread. Nothing depends on the order of the input but indexes
+ * into it: ties are broken by content, then by acceptance stamp, never by record or site ids.
  *
- * Survivorship. A field has an ordered list of rules; the first that tells two values apart decides; after the last come `recent`, then
- * content (greater bytes). Empty values never win. Rules: trusted_site (place in the list, or weight), verified (the record has a verified
- * contact or document), recent (later effective time), frequent (more member records agree), longest (more bytes), earliest / latest
- * (smaller / greater value), union (all comma separated words, in byte order), sum (of numbers). Headquarters' own card, when it has the field, wins
- * before any rule unless the policy row says hq_wins 0. Built in: name fields verified then recent; keywords union; the rest recent. */
+ * Survivorship. A field has an ordered list of rules; the first that tells two values apart decides; after the last
+ * come `recent`, then content (greater bytes). Empty values never win. Rules: trusted_site (place in the list, or
+ * weight), verified (the record has a verified contact or document), recent (later effective time), frequent (more
+ * member records agree), longest (more bytes), earliest / latest (smaller / greater value), union (all comma separated
+ * words, in byte order), sum (of numbers). Headquarters' own card, when it has the field, wins before any rule unless
+ * the policy row says hq_wins 0. Built in: name fields verified then recent; keywords union; the rest recent. */
 #ifndef TRIBUTARY_HUB_GOLDEN_H
 #define TRIBUTARY_HUB_GOLDEN_H
 
@@ -75,22 +76,22 @@ struct golden_field {
 enum trb_status golden_fields(const struct golden_policy *policy, const struct golden_member *members, size_t count,
                               struct trb_arena *arena, struct golden_field ret[GOLDEN_FIELDS], struct trb_error *err);
 /* {"name":["sh","C1",1700000000000],..} in catalogue order. */
-void golden_provenance(const struct trb_table *customer, const struct golden_member *members, const struct golden_field *fields,
-                       struct trb_buf *out);
+void golden_provenance(const struct trb_table *customer, const struct golden_member *members,
+                       const struct golden_field *fields, struct trb_buf *out);
 void golden_json_text(struct trb_slice text, struct trb_buf *out); /* a JSON string with its quotes */
 
 /* ---- contacts ---- */
 
 enum golden_contact_status { /* of a key: what any branch learned last; suppression wins over all */
-  GOLDEN_STATUS_NONE = 0,
-  GOLDEN_STATUS_WORKS,
-  GOLDEN_STATUS_OWNER_CHANGED,
-  GOLDEN_STATUS_WRONG,
-  GOLDEN_STATUS_DEAD,
-  GOLDEN_STATUS_SUPPRESSED,
+                             GOLDEN_STATUS_NONE = 0,
+                             GOLDEN_STATUS_WORKS,
+                             GOLDEN_STATUS_OWNER_CHANGED,
+                             GOLDEN_STATUS_WRONG,
+                             GOLDEN_STATUS_DEAD,
+                             GOLDEN_STATUS_SUPPRESSED,
 };
 const char *golden_status_name(enum golden_contact_status status); /* NULL for none */
-struct golden_contact {                                            /* one key of one contact row of a member; borrowed */
+struct golden_contact { /* one key of one contact row of a member; borrowed */
   size_t member;
   int64_t rid, part;
   struct trb_slice id, key, kind, value, label, used_by;
@@ -109,9 +110,9 @@ struct golden_unified_contact {
   bool main;
   enum golden_contact_status status;
 };
-/* Sorts `contacts` by key and groups them; `ret` has room for `count`. The main contact of a kind: status works or none before the
- * others (wrong, dead and suppressed are never main), the customer's own before others', marked main, verified latest, most recent,
- * on most rows, then content. */
+/* Sorts `contacts` by key and groups them; `ret` has room for `count`. The main contact of a kind: status works or none
+ * before the others (wrong, dead and suppressed are never main), the customer's own before others', marked main,
+ * verified latest, most recent, on most rows, then content. */
 size_t golden_contacts(const struct golden_member *members, struct golden_contact *contacts, size_t count,
                        struct golden_unified_contact *ret);
 /* The text to show for a row: as typed; of a cell with several numbers the one of the key. */
@@ -120,12 +121,13 @@ struct trb_slice golden_contact_value(const struct golden_contact *contact);
 /* ---- numbers ---- */
 
 struct golden_booking {
-  bool counts;  /* not cancelled, refunded, or a mere enquiry or quotation */
+  bool counts; /* not cancelled, refunded, or a mere enquiry or quotation */
   int64_t cents;
   struct trb_slice day; /* ordered_on or the day it was written; may be empty */
 };
-/* Lifecycle state: the override if set; else by bookings that count: 5 or more loyal, 2 repeat, 1 first_time; without any: potential if there was
- * a booking or an activity, else non_customer. Thresholds become a table in a later issue. */
+/* Lifecycle state: the override if set; else by bookings that count: 5 or more loyal, 2 repeat, 1 first_time; without
+ * any: potential if there was a booking or an activity, else non_customer. Thresholds become a table in a later issue.
+ */
 const char *golden_state(int64_t bookings, bool touched);
 #define GOLDEN_LOYAL_BOOKINGS 5
 /* Amounts are summed in hundredths so that a sum does not depend on its order. */

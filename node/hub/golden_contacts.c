@@ -37,7 +37,8 @@ static int judge_content(const struct golden_contact *a, const struct golden_con
   return c ? c : trb_slice_compare(a->kind, b->kind);
 }
 
-static bool named_before(const struct golden_member *members, const struct golden_contact *a, const struct golden_contact *b) {
+static bool named_before(const struct golden_member *members, const struct golden_contact *a,
+                         const struct golden_contact *b) {
   struct party_stamp x = members[a->member].stamp, y = members[b->member].stamp;
   if (party_stamp_before(x, y)) return true;
   if (party_stamp_before(y, x)) return false;

@@ -16,7 +16,9 @@ static size_t character_bytes(struct trb_slice s, size_t at) {
 }
 
 /* Han, kana, hangul and everything else written without spaces starts at U+2E80 (E2 BA 80). */
-static bool is_ideograph(const uint8_t *c, size_t n) { return n >= 3 && (c[0] > 0xE2 || (c[0] == 0xE2 && c[1] >= 0xBA)); }
+static bool is_ideograph(const uint8_t *c, size_t n) {
+  return n >= 3 && (c[0] > 0xE2 || (c[0] == 0xE2 && c[1] >= 0xBA));
+}
 static bool is_word(const uint8_t *c, size_t n) {
   if (n > 1) return !is_ideograph(c, n);
   return (*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') || *c == '=';
@@ -41,7 +43,8 @@ enum trb_status search_fold(struct trb_slice text, struct trb_buf *out) {
   for (size_t i = 0; i < text.len; i++) ascii = ascii && text.data[i] < 0x80;
   if (ascii) {
     for (size_t i = 0; i < text.len; i++)
-      trb_buf_append_byte(out, text.data[i] >= 'A' && text.data[i] <= 'Z' ? (uint8_t)(text.data[i] | 0x20) : text.data[i]);
+      trb_buf_append_byte(out,
+                          text.data[i] >= 'A' && text.data[i] <= 'Z' ? (uint8_t)(text.data[i] | 0x20) : text.data[i]);
     return TRB_OK;
   }
   TRB_BUF_AUTO folded = {0};
@@ -66,7 +69,8 @@ static void grams_of_folded(struct trb_slice s, struct search_grams *grams) {
 
 void search_grams_of(struct trb_slice name, struct search_grams *grams) {
   TRB_BUF_AUTO folded = {0};
-  if (name.len && search_fold(name, &folded) == TRB_OK && !folded.failed) grams_of_folded(trb_buf_slice(&folded), grams);
+  if (name.len && search_fold(name, &folded) == TRB_OK && !folded.failed)
+    grams_of_folded(trb_buf_slice(&folded), grams);
 }
 
 static void grams_of_row(const struct trb_table *customer, const struct trb_value *values, struct search_grams *grams) {
@@ -89,7 +93,8 @@ static bool has_gram(const struct search_grams *grams, const char *gram) {
   return false;
 }
 
-static bool names_equal(const struct trb_table *customer, const struct trb_value *before, const struct trb_value *after) {
+static bool names_equal(const struct trb_table *customer, const struct trb_value *before,
+                        const struct trb_value *after) {
   static const uint16_t columns[] = {TRB_C_customer_name, TRB_C_customer_name_latin, TRB_C_customer_name_english,
                                      TRB_C_customer_external_ref};
   for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
@@ -97,8 +102,8 @@ static bool names_equal(const struct trb_table *customer, const struct trb_value
   return true;
 }
 
-enum trb_status search_update(struct trb_db *db, const struct trb_table *customer, int64_t rec, const struct trb_value *before,
-                              const struct trb_value *after, struct trb_error *err) {
+enum trb_status search_update(struct trb_db *db, const struct trb_table *customer, int64_t rec,
+                              const struct trb_value *before, const struct trb_value *after, struct trb_error *err) {
   if (before && after && names_equal(customer, before, after)) return TRB_OK;
   struct search_grams old, new;
   grams_of_row(customer, before, &old);
@@ -145,24 +150,26 @@ enum trb_status search_id(struct trb_db *db, struct trb_slice text, struct searc
     if (status != TRB_OK || hits->count) return status;
   }
   TRB_STMT_AUTO *alone = NULL;
-  status = db_queryf(db, err, &alone,
-                     "SELECT coalesce(r.party, r.rec) FROM site_no s CROSS JOIN record r ON r.site = s.no AND r.id = ?1 "
-                     "WHERE r.class <> 0 ORDER BY r.hlc, r.pos",
-                     "s", text);
+  status =
+      db_queryf(db, err, &alone,
+                "SELECT coalesce(r.party, r.rec) FROM site_no s CROSS JOIN record r ON r.site = s.no AND r.id = ?1 "
+                "WHERE r.class <> 0 ORDER BY r.hlc, r.pos",
+                "s", text);
   return status == TRB_OK ? take(alone, hits, err) : status;
 }
 
-enum trb_status search_contact(struct trb_db *db, struct trb_slice kind, struct trb_slice value, const struct trb_key_context *context,
-                               struct search_hits *hits, struct trb_error *err) {
+enum trb_status search_contact(struct trb_db *db, struct trb_slice kind, struct trb_slice value,
+                               const struct trb_key_context *context, struct search_hits *hits, struct trb_error *err) {
   struct trb_keys keys;
   key_normalise(kind_of(kind), kind, value, context, &keys);
   enum trb_status status = TRB_OK;
   for (size_t i = 0; status == TRB_OK && i < keys.count; i++) {
     TRB_STMT_AUTO *stmt = NULL;
-    status = db_queryf(db, err, &stmt,
-                       "SELECT coalesce(r.party, r.rec) FROM claim k JOIN record r ON r.rec = k.rec WHERE k.key = ?1 AND k.class >= 0 "
-                       "AND r.class <> 0 ORDER BY r.hlc, r.pos",
-                       "t", keys.key[i].text);
+    status = db_queryf(
+        db, err, &stmt,
+        "SELECT coalesce(r.party, r.rec) FROM claim k JOIN record r ON r.rec = k.rec WHERE k.key = ?1 AND k.class >= 0 "
+        "AND r.class <> 0 ORDER BY r.hlc, r.pos",
+        "t", keys.key[i].text);
     if (status == TRB_OK) status = take(stmt, hits, err);
   }
   return status;
@@ -181,16 +188,18 @@ static bool row_matches(struct trb_stmt *stmt, struct trb_slice needle) {
 }
 
 /* The longest gram is taken for the rarest. The last one of a query may be the beginning of a word or of a pair. */
-static enum trb_status candidates(struct trb_db *db, const struct search_grams *grams, struct trb_stmt **ret, struct trb_error *err) {
+static enum trb_status candidates(struct trb_db *db, const struct search_grams *grams, struct trb_stmt **ret,
+                                  struct trb_error *err) {
   size_t best = 0;
   for (size_t i = 1; i < grams->count; i++)
     if (strlen(grams->gram[i]) > strlen(grams->gram[best])) best = i;
   char end[SEARCH_GRAM_BYTES + 2];
   snprintf(end, sizeof end, "%s\xff", grams->gram[best]);
-  return db_queryf(db, err, ret,
-                   "SELECT coalesce(r.party, r.rec), c.name, c.name_latin, c.name_english FROM search s "
-                   "CROSS JOIN record r ON r.rec = s.rec CROSS JOIN customer c ON c._rid = s.rec WHERE s.gram >= ?1 AND s.gram < ?2",
-                   "ss", trb_slice_str(grams->gram[best]), trb_slice_str(end));
+  return db_queryf(
+      db, err, ret,
+      "SELECT coalesce(r.party, r.rec), c.name, c.name_latin, c.name_english FROM search s "
+      "CROSS JOIN record r ON r.rec = s.rec CROSS JOIN customer c ON c._rid = s.rec WHERE s.gram >= ?1 AND s.gram < ?2",
+      "ss", trb_slice_str(grams->gram[best]), trb_slice_str(end));
 }
 
 enum trb_status search_name(struct trb_db *db, struct trb_slice text, struct search_hits *hits, struct trb_error *err) {
@@ -206,21 +215,24 @@ enum trb_status search_name(struct trb_db *db, struct trb_slice text, struct sea
   return status;
 }
 
-static enum trb_status search_reference(struct trb_db *db, struct trb_slice text, struct search_hits *hits, struct trb_error *err) {
+static enum trb_status search_reference(struct trb_db *db, struct trb_slice text, struct search_hits *hits,
+                                        struct trb_error *err) {
   char gram[SEARCH_GRAM_BYTES + 1] = "=";
   size_t len = text.len < SEARCH_GRAM_BYTES - 1 ? text.len : SEARCH_GRAM_BYTES - 1;
   memcpy(gram + 1, text.data, len);
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(db, err, &stmt,
-                                     "SELECT coalesce(r.party, r.rec) FROM search s CROSS JOIN record r ON r.rec = s.rec "
-                                     "CROSS JOIN customer c ON c._rid = s.rec WHERE s.gram = ?1 AND c.external_ref = ?2 ORDER BY r.hlc, r.pos",
-                                     "ss", (struct trb_slice){(const uint8_t *)gram, len + 1}, text);
+  enum trb_status status = db_queryf(
+      db, err, &stmt,
+      "SELECT coalesce(r.party, r.rec) FROM search s CROSS JOIN record r ON r.rec = s.rec "
+      "CROSS JOIN customer c ON c._rid = s.rec WHERE s.gram = ?1 AND c.external_ref = ?2 ORDER BY r.hlc, r.pos",
+      "ss", (struct trb_slice){(const uint8_t *)gram, len + 1}, text);
   return status == TRB_OK ? take(stmt, hits, err) : status;
 }
 
-enum trb_status search_any(struct trb_db *db, struct trb_slice text, const struct trb_key_context *context, struct search_hits *hits,
-                           struct trb_error *err) {
-  static const char *const kinds[] = {"mobile", "landline", "email", "national_id", "wechat", "qq", "passport", "member_card", "tax_no"};
+enum trb_status search_any(struct trb_db *db, struct trb_slice text, const struct trb_key_context *context,
+                           struct search_hits *hits, struct trb_error *err) {
+  static const char *const kinds[] = {"mobile", "landline", "email",       "national_id", "wechat",
+                                      "qq",     "passport", "member_card", "tax_no"};
   if (!text.len) return TRB_OK;
   enum trb_status status = search_id(db, text, hits, err);
   if (status == TRB_OK && !hits->count) status = search_reference(db, text, hits, err);

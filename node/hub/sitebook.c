@@ -9,11 +9,11 @@ static void copy_text(char *to, size_t size, const char *from) { snprintf(to, si
 
 static enum trb_status fill(struct trb_db *db, struct sitebook_entry *entry, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(
-      db, err, &stmt,
-      "SELECT n.name, s.region, s.area_code, s.scope, s.parent_site FROM site_no n LEFT JOIN site s ON s._site = 1 AND s.id = n.name "
-      "WHERE n.no = ?1",
-      "i", entry->no);
+  enum trb_status status = db_queryf(db, err, &stmt,
+                                     "SELECT n.name, s.region, s.area_code, s.scope, s.parent_site FROM site_no n LEFT "
+                                     "JOIN site s ON s._site = 1 AND s.id = n.name "
+                                     "WHERE n.no = ?1",
+                                     "i", entry->no);
   bool row = false;
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status != TRB_OK) return status;
@@ -82,5 +82,6 @@ bool sitebook_sees(const struct sitebook_entry *viewer, const struct sitebook_en
   if (viewer->no == source->no || source->no == 1) return true;
   if (source->scope == SITEBOOK_OWN) return false;
   if (source->scope == SITEBOOK_COMPANY) return viewer->scope != SITEBOOK_FRANCHISE;
-  return source->parent[0] && (strcmp(source->parent, viewer->parent) == 0 || strcmp(source->parent, viewer->name) == 0);
+  return source->parent[0] &&
+         (strcmp(source->parent, viewer->parent) == 0 || strcmp(source->parent, viewer->name) == 0);
 }

@@ -1,5 +1,5 @@
-/* sitebook: what the unified view needs to know of a site, read from site_no and `site` when first asked for. Belongs to one thread
- * and one connection's snapshot; forget it when a site's row changes. */
+/* sitebook: what the unified view needs to know of a site, read from site_no and `site` when first asked for. Belongs
+ * to one thread and one connection's snapshot; forget it when a site's row changes. */
 #ifndef TRIBUTARY_HUB_SITEBOOK_H
 #define TRIBUTARY_HUB_SITEBOOK_H
 
@@ -25,8 +25,8 @@ enum trb_status sitebook_get(struct sitebook *book, struct trb_db *db, int64_t n
 enum trb_status sitebook_number(struct trb_db *db, struct trb_slice name, int64_t *ret, struct trb_error *err);
 void sitebook_done(struct sitebook *book); /* also forgets: it may be used again */
 
-/* May `viewer` see rows of `source`? Its own and headquarters' always; of scope own: nobody else; franchise: sites of the same parent and the
- * parent itself; company: every site of scope company. */
+/* May `viewer` see rows of `source`? Its own and headquarters' always; of scope own: nobody else; franchise: sites of
+ * the same parent and the parent itself; company: every site of scope company. */
 bool sitebook_sees(const struct sitebook_entry *viewer, const struct sitebook_entry *source);
 
 #endif

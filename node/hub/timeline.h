@@ -1,8 +1,9 @@
-/* timeline: source rows as events of a customer, in plain words. One row of booking, booking_event, payment, invoice, contract,
- * activity, ticket, ticket_event, survey_answer or points_entry is one event; the lines of a booking are told in its detail.
+/* timeline: source rows as events of a customer, in plain words. One row of booking, booking_event, payment, invoice,
+ * contract, activity, ticket, ticket_event, survey_answer or points_entry is one event; the lines of a booking are told
+ * in its detail.
  *
- * An event belongs to the record its row names: by customer_id, else through its booking or ticket. Reads one snapshot; any
- * thread with its own connection. */
+ * An event belongs to the record its row names: by customer_id, else through its booking or ticket. Reads one snapshot;
+ * any thread with its own connection. */
 #ifndef TRIBUTARY_HUB_TIMELINE_H
 #define TRIBUTARY_HUB_TIMELINE_H
 
@@ -28,14 +29,15 @@ typedef enum trb_status (*timeline_visit)(void *context, const struct timeline_e
 
 bool timeline_has(uint16_t table);
 /* Events of one record, table by table (not by time). The visitor must not ask for a timeline itself. */
-enum trb_status timeline_of_record(struct trb_db *db, int64_t site_no, const char *site, struct trb_slice id, timeline_visit visit,
-                                   void *context, struct trb_error *err);
+enum trb_status timeline_of_record(struct trb_db *db, int64_t site_no, const char *site, struct trb_slice id,
+                                   timeline_visit visit, void *context, struct trb_error *err);
 /* The event of one row. TRB_ABSENT: no such row. */
 enum trb_status timeline_of_row(struct trb_db *db, uint16_t table, int64_t rid, timeline_visit visit, void *context,
                                 struct trb_error *err);
 /* Rows whose event goes through this booking or ticket: (table, _rid). */
 typedef enum trb_status (*timeline_dependent)(void *context, uint16_t table, int64_t rid, struct trb_error *err);
-enum trb_status timeline_dependents(struct trb_db *db, uint16_t table, int64_t site_no, const char *site, struct trb_slice id,
-                                    timeline_dependent visit, void *context, struct trb_error *err);
+enum trb_status timeline_dependents(struct trb_db *db, uint16_t table, int64_t site_no, const char *site,
+                                    struct trb_slice id, timeline_dependent visit, void *context,
+                                    struct trb_error *err);
 
 #endif

@@ -1,7 +1,9 @@
-/* unify: see unify.h. Rows in: which record a row hangs on, what keys it makes, and what has to be looked at in unify_finish.
+/* unify: see unify.h. Rows in: which record a row hangs on, what keys it makes, and what has to be looked at in
+ * unify_finish.
  *
- * Cost of a new customer with three contacts: one note, one update of its record, three rows each in row_key and claim with one
- * look at another holder of the key; in unify_finish about ten point queries, its golden row and one down entry. */
+ * Cost of a new customer with three contacts: one note, one update of its record, three rows each in row_key and claim
+ * with one look at another holder of the key; in unify_finish about ten point queries, its golden row and one down
+ * entry. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +27,8 @@ bool unify_grow(void **array, size_t count, size_t *cap, size_t size) {
 
 /* ---- open, close ---- */
 
-enum trb_status unify_open(struct trb_db *writer, struct trb_catalogue *catalogue, struct unify **ret, struct trb_error *err) {
+enum trb_status unify_open(struct trb_db *writer, struct trb_catalogue *catalogue, struct unify **ret,
+                           struct trb_error *err) {
   enum trb_status status = db_exec(writer, trb_sql_unify, err);
   if (status != TRB_OK) return status;
   struct unify *u = calloc(1, sizeof *u);
@@ -95,8 +98,10 @@ enum trb_status unify_load_policies(struct unify *u, struct trb_error *err) {
 
 /* ---- records and notes ---- */
 
-enum trb_status record_intern(struct trb_db *db, int64_t site, struct trb_slice id, int64_t *ret_record, struct trb_error *err) {
-  enum trb_status status = db_get_int(db, NULL, ret_record, "SELECT rec FROM record WHERE site = ?1 AND id = ?2", "is", site, id);
+enum trb_status record_intern(struct trb_db *db, int64_t site, struct trb_slice id, int64_t *ret_record,
+                              struct trb_error *err) {
+  enum trb_status status =
+      db_get_int(db, NULL, ret_record, "SELECT rec FROM record WHERE site = ?1 AND id = ?2", "is", site, id);
   if (status == TRB_OK) return TRB_OK;
   if (status != TRB_ABSENT) return trb_fail(err, status, "hub.db: the table of records cannot be read");
   status = db_run(db, err, "INSERT INTO record(site, id) VALUES(?1, ?2)", "is", site, id);
@@ -105,7 +110,8 @@ enum trb_status record_intern(struct trb_db *db, int64_t site, struct trb_slice 
 }
 
 static enum trb_status intern(struct unify *u, int64_t site, struct trb_slice id, int64_t *ret, struct trb_error *err) {
-  if (u->rec_cached && u->rec_cached_site == site && id.len == u->rec_cached_len && memcmp(u->rec_cached_id, id.data, id.len) == 0) {
+  if (u->rec_cached && u->rec_cached_site == site && id.len == u->rec_cached_len &&
+      memcmp(u->rec_cached_id, id.data, id.len) == 0) {
     *ret = u->rec_cached;
     return TRB_OK;
   }
@@ -150,10 +156,11 @@ enum trb_status unify_note_of(struct unify *u, int64_t rec, struct unify_note **
     *ret = found;
     return TRB_OK;
   }
-  if (!slots_grow(u) || !unify_grow((void **)&u->notes, u->note_count, &u->note_cap, sizeof *u->notes)) return nomem(err);
+  if (!slots_grow(u) || !unify_grow((void **)&u->notes, u->note_count, &u->note_cap, sizeof *u->notes))
+    return nomem(err);
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(u->db, err, &stmt,
-                                     "SELECT site, class, coalesce(party, rec), hlc, pos FROM record WHERE rec = ?1", "i", rec);
+  enum trb_status status = db_queryf(
+      u->db, err, &stmt, "SELECT site, class, coalesce(party, rec), hlc, pos FROM record WHERE rec = ?1", "i", rec);
   bool row = false;
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status != TRB_OK) return status;
@@ -199,10 +206,12 @@ struct held { /* the keys a row has now */
   struct claims_key key[TRB_KEYS_PER_VALUE_MAX];
   int64_t part[TRB_KEYS_PER_VALUE_MAX];
 };
-static enum trb_status held_keys(struct unify *u, int64_t rec, uint16_t table, int64_t rid, struct held *ret, struct trb_error *err) {
+static enum trb_status held_keys(struct unify *u, int64_t rec, uint16_t table, int64_t rid, struct held *ret,
+                                 struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(u->db, err, &stmt, "SELECT part, key, links FROM row_key WHERE rec = ?1 AND tbl = ?2 AND rid = ?3",
-                                     "iii", rec, (int64_t)table, rid);
+  enum trb_status status =
+      db_queryf(u->db, err, &stmt, "SELECT part, key, links FROM row_key WHERE rec = ?1 AND tbl = ?2 AND rid = ?3",
+                "iii", rec, (int64_t)table, rid);
   bool row = true;
   ret->count = 0;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
@@ -235,25 +244,28 @@ static enum trb_status drop_keys(struct unify *u, int64_t rec, uint16_t table, i
   return status;
 }
 
-static enum trb_status put_keys(struct unify *u, int64_t rec, uint16_t table, int64_t rid, const struct claims_keys *keys,
-                                struct trb_error *err) {
+static enum trb_status put_keys(struct unify *u, int64_t rec, uint16_t table, int64_t rid,
+                                const struct claims_keys *keys, struct trb_error *err) {
   enum trb_status status = TRB_OK;
   for (size_t i = 0; status == TRB_OK && i < keys->count; i++) {
     struct unify_note *note = NULL;
     if (rec) status = unify_note_of(u, rec, &note, err);
     if (status != TRB_OK) break;
     int64_t other = 0, part = keys->count == 1 ? 0 : (int64_t)i + 1;
-    status = claims_put(u->db, rec, table, rid, part, &keys->key[i], class_of_key(note, keys->key[i].links), &other, err);
+    status =
+        claims_put(u->db, rec, table, rid, part, &keys->key[i], class_of_key(note, keys->key[i].links), &other, err);
     if (status == TRB_OK && other) status = add_edge(u, rec, other, err);
   }
   return status;
 }
 
 /* The keys of a row from what it was to what it is. `before` false: there was no row. */
-static enum trb_status move_keys(struct unify *u, uint16_t table, int64_t rid, bool before, int64_t rec_before, int64_t rec_after,
-                                 const struct claims_keys *keys, struct unify_change *change, struct trb_error *err) {
+static enum trb_status move_keys(struct unify *u, uint16_t table, int64_t rid, bool before, int64_t rec_before,
+                                 int64_t rec_after, const struct claims_keys *keys, struct unify_change *change,
+                                 struct trb_error *err) {
   struct held held = {0};
   enum trb_status status = before ? held_keys(u, rec_before, table, rid, &held, err) : TRB_OK;
+  if (change) change->parts_before = held.count;
   for (size_t i = 0; change && status == TRB_OK && i < held.count + keys->count; i++) {
     const char *text = i < held.count ? held.key[i].text : keys->key[i - held.count].text;
     status = keep_key(u, trb_slice_str(text), err);
@@ -296,8 +308,8 @@ static size_t owner_index(uint16_t table) {
 }
 
 /* The number of the site a SITE column names; the row's own when NULL; 0 when there is no such site. */
-static enum trb_status site_named(struct unify *u, const struct unify_row *row, const struct trb_value *values, uint16_t column,
-                                  int64_t *ret, struct trb_error *err) {
+static enum trb_status site_named(struct unify *u, const struct unify_row *row, const struct trb_value *values,
+                                  uint16_t column, int64_t *ret, struct trb_error *err) {
   struct trb_value v = column ? row_value(row->table, values, column) : trb_null();
   *ret = row->site;
   if (v.type != TRB_TEXT) return TRB_OK;
@@ -310,8 +322,8 @@ static enum trb_status site_named(struct unify *u, const struct unify_row *row, 
 }
 
 /* The parent's row and, through it, the record. 0 when it has not come or names nobody. */
-static enum trb_status owner_of_parent(struct unify *u, const struct unify_row *row, const struct trb_value *values, size_t which,
-                                       int64_t *ret_rec, int64_t *ret_parent, struct trb_error *err) {
+static enum trb_status owner_of_parent(struct unify *u, const struct unify_row *row, const struct trb_value *values,
+                                       size_t which, int64_t *ret_rec, int64_t *ret_parent, struct trb_error *err) {
   struct trb_value parent = row_value(row->table, values, OWNERS[which].booking);
   int64_t site = 0;
   if (parent.type != TRB_TEXT) return TRB_OK;
@@ -329,8 +341,8 @@ static enum trb_status owner_of_parent(struct unify *u, const struct unify_row *
   return stmt_is_null(stmt, 1) ? TRB_OK : intern(u, site, stmt_slice(stmt, 1), ret_rec, err);
 }
 
-static enum trb_status owner_of(struct unify *u, const struct unify_row *row, const struct trb_value *values, size_t which,
-                                int64_t *ret_rec, int64_t *ret_parent, struct trb_error *err) {
+static enum trb_status owner_of(struct unify *u, const struct unify_row *row, const struct trb_value *values,
+                                size_t which, int64_t *ret_rec, int64_t *ret_parent, struct trb_error *err) {
   *ret_rec = *ret_parent = 0;
   if (!values) return TRB_OK;
   struct trb_value id = OWNERS[which].column ? row_value(row->table, values, OWNERS[which].column) : trb_null();
@@ -349,8 +361,13 @@ static enum trb_status new_change(struct unify *u, const struct unify_row *row, 
   bool ok = true;
   if (!unify_grow((void **)&u->changes, u->change_count, &u->change_cap, sizeof *u->changes)) return nomem(err);
   struct unify_change *c = &u->changes[u->change_count];
-  *c = (struct unify_change){.table = row->table->number, .deleted = !row->after, .rid = row->rid, .site = row->site,
-                             .rec_before = rec_before, .rec_after = rec_after, .key_first = u->key_count};
+  *c = (struct unify_change){.table = row->table->number,
+                             .deleted = !row->after,
+                             .rid = row->rid,
+                             .site = row->site,
+                             .rec_before = rec_before,
+                             .rec_after = rec_after,
+                             .key_first = u->key_count};
   c->id = trb_arena_copy(&u->arena, row->id, &ok);
   if (!ok) return nomem(err);
   u->change_count++;
@@ -369,8 +386,8 @@ static enum trb_status touch(struct unify *u, int64_t rec, bool golden, struct t
 static enum trb_status touch_row(struct unify *u, uint16_t table, int64_t rid, int64_t rec_before, int64_t rec_after,
                                  struct trb_error *err) {
   if (!unify_grow((void **)&u->changes, u->change_count, &u->change_cap, sizeof *u->changes)) return nomem(err);
-  u->changes[u->change_count++] = (struct unify_change){.table = table, .rid = rid, .rec_before = rec_before, .rec_after = rec_after,
-                                                        .key_first = u->key_count};
+  u->changes[u->change_count++] = (struct unify_change){
+      .table = table, .rid = rid, .rec_before = rec_before, .rec_after = rec_after, .key_first = u->key_count};
   return TRB_OK;
 }
 
@@ -384,11 +401,12 @@ static enum trb_status touch_dependent(void *context, uint16_t table, int64_t ri
 }
 
 static bool feeds_golden(uint16_t table) {
-  return table == TRB_T_contact || table == TRB_T_identity_document || table == TRB_T_booking || table == TRB_T_booking_event ||
-         table == TRB_T_activity || table == TRB_T_points_entry;
+  return table == TRB_T_contact || table == TRB_T_identity_document || table == TRB_T_booking ||
+         table == TRB_T_booking_event || table == TRB_T_activity || table == TRB_T_points_entry;
 }
 
-static enum trb_status keys_of(struct unify *u, const struct unify_row *row, struct claims_keys *ret, struct trb_error *err) {
+static enum trb_status keys_of(struct unify *u, const struct unify_row *row, struct claims_keys *ret,
+                               struct trb_error *err) {
   ret->count = 0;
   if (!row->after) return TRB_OK;
   const struct sitebook_entry *site;
@@ -407,26 +425,30 @@ static enum trb_status owned_row(struct unify *u, const struct unify_row *row, s
   if (status == TRB_OK) status = touch(u, after, feeds_golden(table), err);
   if (status != TRB_OK) return status;
   if (table == TRB_T_booking_item) { /* told in the booking's detail */
-    if (parent_before && parent_before != parent_after) status = touch_row(u, TRB_T_booking, parent_before, before, before, err);
+    if (parent_before && parent_before != parent_after)
+      status = touch_row(u, TRB_T_booking, parent_before, before, before, err);
     if (status == TRB_OK && parent_after) status = touch_row(u, TRB_T_booking, parent_after, after, after, err);
     return status;
   }
   struct unify_change *change = NULL;
-  bool goes_down = timeline_has(table) || table == TRB_T_contact || table == TRB_T_preference || table == TRB_T_tag_on ||
-                   table == TRB_T_relation;
+  bool goes_down = timeline_has(table) || table == TRB_T_contact || table == TRB_T_preference ||
+                   table == TRB_T_tag_on || table == TRB_T_relation;
   if (goes_down) status = new_change(u, row, before, after, &change, err);
   if (status == TRB_OK && claims_makes_keys(table)) {
     struct claims_keys keys;
     status = keys_of(u, row, &keys, err);
     if (!after) keys.count = 0; /* a contact person's: shown with the organisation, never a claim */
-    if (status == TRB_OK) status = move_keys(u, table, row->rid, row->before && before, before, after, &keys, change, err);
+    if (status == TRB_OK)
+      status = move_keys(u, table, row->rid, row->before && before, before, after, &keys, change, err);
   }
   if (status != TRB_OK || (table != TRB_T_booking && table != TRB_T_ticket)) return status;
-  if (row->before && row->after && before == after && table == TRB_T_ticket) before = 0; /* its subject may have changed */
+  if (row->before && row->after && before == after && table == TRB_T_ticket)
+    before = 0; /* its subject may have changed */
   const struct sitebook_entry *site;
   status = sitebook_get(&u->sites, u->db, row->site, &site, err);
   struct dependent d = {u, before, after};
-  if (status == TRB_OK) status = timeline_dependents(u->db, table, row->site, site->name, row->id, touch_dependent, &d, err);
+  if (status == TRB_OK)
+    status = timeline_dependents(u->db, table, row->site, site->name, row->id, touch_dependent, &d, err);
   return status;
 }
 
@@ -434,7 +456,8 @@ static enum trb_status owned_row(struct unify *u, const struct unify_row *row, s
 static enum trb_status touch_holders(struct unify *u, struct trb_slice key, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
   enum trb_status status =
-      db_queryf(u->db, err, &stmt, "SELECT rec, rid FROM claim WHERE key = ?1 AND class >= 0 AND tbl = ?2", "si", key, (int64_t)TRB_T_contact);
+      db_queryf(u->db, err, &stmt, "SELECT rec, rid FROM claim WHERE key = ?1 AND class >= 0 AND tbl = ?2", "si", key,
+                (int64_t)TRB_T_contact);
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
     int64_t rec = stmt_int(stmt, 0);
@@ -449,8 +472,10 @@ static enum trb_status status_row(struct unify *u, const struct unify_row *row, 
   struct held held = {0};
   enum trb_status status = keys_of(u, row, &keys, err);
   if (status == TRB_OK && row->before) status = held_keys(u, 0, row->table->number, row->rid, &held, err);
-  for (size_t i = 0; status == TRB_OK && i < held.count; i++) status = touch_holders(u, trb_slice_str(held.key[i].text), err);
-  for (size_t i = 0; status == TRB_OK && i < keys.count; i++) status = touch_holders(u, trb_slice_str(keys.key[i].text), err);
+  for (size_t i = 0; status == TRB_OK && i < held.count; i++)
+    status = touch_holders(u, trb_slice_str(held.key[i].text), err);
+  for (size_t i = 0; status == TRB_OK && i < keys.count; i++)
+    status = touch_holders(u, trb_slice_str(keys.key[i].text), err);
   if (status != TRB_OK || same_keys(&held, &keys)) return status;
   status = drop_keys(u, 0, row->table->number, row->rid, &held, err);
   return status == TRB_OK ? put_keys(u, 0, row->table->number, row->rid, &keys, err) : status;
@@ -461,13 +486,15 @@ static enum trb_status status_row(struct unify *u, const struct unify_row *row, 
 /* Moves the claims of a record that may link from one class to another. */
 static enum trb_status reclass(struct unify *u, int64_t rec, int64_t from, int64_t to, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(u->db, err, &stmt, "SELECT tbl, rid, part, key FROM row_key WHERE rec = ?1 AND links = 1", "i", rec);
+  enum trb_status status =
+      db_queryf(u->db, err, &stmt, "SELECT tbl, rid, part, key FROM row_key WHERE rec = ?1 AND links = 1", "i", rec);
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
     char key[TRB_KEY_BYTES_MAX + 1];
     int64_t table = stmt_int(stmt, 0), rid = stmt_int(stmt, 1), other = 0;
     snprintf(key, sizeof key, "%s", stmt_text(stmt, 3));
-    status = db_run(u->db, err, "DELETE FROM claim WHERE key = ?1 AND class = ?2 AND tbl = ?3 AND rid = ?4", "tiii", key, from, table, rid);
+    status = db_run(u->db, err, "DELETE FROM claim WHERE key = ?1 AND class = ?2 AND tbl = ?3 AND rid = ?4", "tiii",
+                    key, from, table, rid);
     if (status == TRB_OK) status = claims_hold(u->db, rec, (uint16_t)table, rid, key, to, &other, err);
     if (status == TRB_OK && other) status = add_edge(u, rec, other, err);
   }
@@ -487,8 +514,7 @@ static enum trb_status set_class(struct unify *u, const struct unify_row *row, s
   if (from != to || stamped)
     status = db_run(u->db, err, "UPDATE record SET class = ?2, hlc = ?3, pos = ?4 WHERE rec = ?1", "iiii", row->rid, to,
                     (int64_t)note->stamp.hlc, note->stamp.position);
-  if (status == TRB_OK && from != to)
-    status = reclass(u, row->rid, from, to, err);
+  if (status == TRB_OK && from != to) status = reclass(u, row->rid, from, to, err);
   return status;
 }
 
@@ -497,7 +523,8 @@ static enum trb_status customer_row(struct unify *u, const struct unify_row *row
   enum trb_status status = set_class(u, row, err);
   if (status == TRB_OK) status = touch(u, row->rid, true, err);
   if (status == TRB_OK) status = keys_of(u, row, &keys, err);
-  if (status == TRB_OK) status = move_keys(u, TRB_T_customer, row->rid, row->before != NULL, row->rid, row->rid, &keys, NULL, err);
+  if (status == TRB_OK)
+    status = move_keys(u, TRB_T_customer, row->rid, row->before != NULL, row->rid, row->rid, &keys, NULL, err);
   return status == TRB_OK ? search_update(u->db, row->table, row->rid, row->before, row->after, err) : status;
 }
 
@@ -518,8 +545,10 @@ static bool value_changed(const struct unify_row *row, uint16_t column) {
 static enum trb_status headquarters_row(struct unify *u, const struct unify_row *row, struct trb_error *err) {
   if (row->table->number == TRB_T_site) {
     sitebook_done(&u->sites);
-    if (value_changed(row, TRB_C_site_scope) || value_changed(row, TRB_C_site_parent_site)) u->visibility_changed = true;
-    if (value_changed(row, TRB_C_site_region) || value_changed(row, TRB_C_site_area_code)) u->keys_policy_changed = true;
+    if (value_changed(row, TRB_C_site_scope) || value_changed(row, TRB_C_site_parent_site))
+      u->visibility_changed = true;
+    if (value_changed(row, TRB_C_site_region) || value_changed(row, TRB_C_site_area_code))
+      u->keys_policy_changed = true;
   }
   if (row->table->number == TRB_T_visibility_policy) u->visibility_changed = true;
   if (row->table->number == TRB_T_identity_policy) u->keys_policy_changed = true;
@@ -547,7 +576,9 @@ enum trb_status unify_rekey_row(struct unify *u, const struct unify_row *row, st
   status = held_keys(u, rec, row->table->number, row->rid, &held, err);
   if (status == TRB_OK) status = keys_of(u, row, &keys, err);
   if (status != TRB_OK || same_keys(&held, &keys)) return status;
-  return speaks ? status_row(u, row, err) : row->table->number == TRB_T_customer ? customer_row(u, row, err) : owned_row(u, row, which, err);
+  return speaks                                 ? status_row(u, row, err)
+         : row->table->number == TRB_T_customer ? customer_row(u, row, err)
+                                                : owned_row(u, row, which, err);
 }
 
 enum trb_status unify_row(struct unify *u, const struct unify_row *row, struct trb_error *err) {
@@ -555,7 +586,8 @@ enum trb_status unify_row(struct unify *u, const struct unify_row *row, struct t
   if (ms > u->now_ms) u->now_ms = ms;
   if (row->table->owner == TRB_OWNER_HQ) return headquarters_row(u, row, err);
   if (row->table->number == TRB_T_customer) return customer_row(u, row, err);
-  if (row->table->number == TRB_T_contact_status || row->table->number == TRB_T_suppression) return status_row(u, row, err);
+  if (row->table->number == TRB_T_contact_status || row->table->number == TRB_T_suppression)
+    return status_row(u, row, err);
   size_t which = owner_index(row->table->number);
   return which == SIZE_MAX ? TRB_OK : owned_row(u, row, which, err);
 }

@@ -1,4 +1,5 @@
-/* unify_finish: the end of a transaction: parties, golden rows, down entries; and re-keying when the rules of keys change. */
+/* unify_finish: the end of a transaction: parties, golden rows, down entries; and re-keying when the rules of keys
+ * change. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,7 +7,8 @@
 
 static enum trb_status nomem(struct trb_error *err) { return trb_fail(err, TRB_NOMEM, "out of memory"); }
 
-/* ---- new rules for keys: every keyed row again. O(hub), for a change of policy, of a site's area code or of the normaliser ---- */
+/* ---- new rules for keys: every keyed row again. O(hub), for a change of policy, of a site's area code or of the
+ * normaliser ---- */
 
 struct page_row {
   int64_t rid, site;
@@ -15,8 +17,9 @@ struct page_row {
 };
 enum { PAGE_ROWS = 500 };
 
-static enum trb_status read_page(struct unify *u, const struct trb_table *table, const char *sql, int64_t after, struct trb_arena *arena,
-                                 struct page_row *rows, size_t *ret_count, struct trb_error *err) {
+static enum trb_status read_page(struct unify *u, const struct trb_table *table, const char *sql, int64_t after,
+                                 struct trb_arena *arena, struct page_row *rows, size_t *ret_count,
+                                 struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
   enum trb_status status = db_queryf(u->db, err, &stmt, sql, "ii", after, (int64_t)PAGE_ROWS);
   bool row = true, ok = true;
@@ -49,8 +52,12 @@ static enum trb_status rekey_table(struct unify *u, const struct trb_table *tabl
     TRB_ARENA_AUTO arena = {0};
     status = read_page(u, table, trb_buf_cstr(&sql), after, &arena, rows, &count, err);
     for (size_t i = 0; status == TRB_OK && i < count; i++) {
-      struct unify_row row = {.table = table, .site = rows[i].site, .rid = rows[i].rid, .id = rows[i].id,
-                              .before = rows[i].values, .after = rows[i].values};
+      struct unify_row row = {.table = table,
+                              .site = rows[i].site,
+                              .rid = rows[i].rid,
+                              .id = rows[i].id,
+                              .before = rows[i].values,
+                              .after = rows[i].values};
       status = unify_rekey_row(u, &row, err);
       after = rows[i].rid;
     }
@@ -59,7 +66,8 @@ static enum trb_status rekey_table(struct unify *u, const struct trb_table *tabl
 }
 
 enum trb_status unify_rekey_all(struct unify *u, struct trb_error *err) {
-  static const uint16_t tables[] = {TRB_T_customer, TRB_T_contact, TRB_T_identity_document, TRB_T_contact_status, TRB_T_suppression};
+  static const uint16_t tables[] = {TRB_T_customer, TRB_T_contact, TRB_T_identity_document, TRB_T_contact_status,
+                                    TRB_T_suppression};
   enum trb_status status = TRB_OK;
   for (size_t i = 0; status == TRB_OK && i < sizeof tables / sizeof *tables; i++)
     status = rekey_table(u, catalogue_table(u->catalogue, tables[i]), err);
@@ -81,7 +89,8 @@ static enum trb_status store_all_golden(struct unify *u, struct trb_error *err) 
   int64_t after = -1;
   for (;;) {
     int64_t anchor = 0;
-    enum trb_status status = db_get_int(u->db, NULL, &anchor, "SELECT _rid FROM unified_customer WHERE _rid > ?1 ORDER BY _rid LIMIT 1", "i", after);
+    enum trb_status status = db_get_int(
+        u->db, NULL, &anchor, "SELECT _rid FROM unified_customer WHERE _rid > ?1 ORDER BY _rid LIMIT 1", "i", after);
     if (status == TRB_ABSENT) return TRB_OK;
     if (status != TRB_OK) return trb_fail(err, status, "hub.db: the golden rows cannot be read");
     status = unify_store_golden(u, anchor, err);
@@ -92,7 +101,8 @@ static enum trb_status store_all_golden(struct unify *u, struct trb_error *err) 
 
 static enum trb_status all_sites(struct unify *u, struct unify_sitelist *ret, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(u->db, err, &stmt, "SELECT no FROM site_no WHERE no <> ?1", "i", (int64_t)TRB_HQ_SITE_NO);
+  enum trb_status status =
+      db_queryf(u->db, err, &stmt, "SELECT no FROM site_no WHERE no <> ?1", "i", (int64_t)TRB_HQ_SITE_NO);
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row)
     if (!sitelist_add(ret, stmt_int(stmt, 0))) return nomem(err);

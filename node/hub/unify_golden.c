@@ -16,7 +16,8 @@ enum trb_status unify_golden_sql(struct unify *u, struct trb_error *err) {
   trb_buf_append_str(&insert, ")");
   u->golden_select = strdup(trb_buf_cstr(&select));
   u->golden_insert = strdup(trb_buf_cstr(&insert));
-  return columns.failed || select.failed || insert.failed || !u->golden_select || !u->golden_insert ? nomem(err) : TRB_OK;
+  return columns.failed || select.failed || insert.failed || !u->golden_select || !u->golden_insert ? nomem(err)
+                                                                                                    : TRB_OK;
 }
 
 /* ---- the row ---- */
@@ -26,8 +27,8 @@ static enum trb_status remove_row(struct unify *u, int64_t anchor, struct trb_er
   return status == TRB_OK ? db_run(u->db, err, "DELETE FROM unlocked WHERE party = ?1", "i", anchor) : status;
 }
 
-static enum trb_status stored_equals(struct unify *u, const struct trb_value *row, bool *ret_there, bool *ret_equal, bool *ret_name,
-                                     struct trb_error *err) {
+static enum trb_status stored_equals(struct unify *u, const struct trb_value *row, bool *ret_there, bool *ret_equal,
+                                     bool *ret_name, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
   enum trb_status status = db_queryf(u->db, err, &stmt, u->golden_select, "i", u->view.anchor);
   *ret_there = false;
@@ -66,8 +67,9 @@ static enum trb_status has_booking(struct unify *u, int64_t site, bool *ret, str
   for (size_t i = 0; !*ret && i < view->record_count; i++) {
     if (view->records[i].site_no != site) continue;
     int64_t there = 0;
-    enum trb_status status = db_get_int(u->db, err, &there, "SELECT EXISTS(SELECT 1 FROM booking WHERE _site = ?1 AND customer_id = ?2)",
-                                        "is", site, view->records[i].id);
+    enum trb_status status =
+        db_get_int(u->db, err, &there, "SELECT EXISTS(SELECT 1 FROM booking WHERE _site = ?1 AND customer_id = ?2)",
+                   "is", site, view->records[i].id);
     if (status != TRB_OK) return status;
     *ret = there != 0;
   }
@@ -76,19 +78,24 @@ static enum trb_status has_booking(struct unify *u, int64_t site, bool *ret, str
 
 static enum trb_status set_lock(struct unify *u, int64_t site, const char *why, struct trb_error *err) {
   TRB_BUF_AUTO old = {0};
-  enum trb_status status = db_get_bytes(u->db, NULL, &old, "SELECT why FROM unlocked WHERE party = ?1 AND site = ?2", "ii", u->view.anchor, site);
-  if (status != TRB_OK && status != TRB_ABSENT) return trb_fail(err, status, "hub.db: the table of locks cannot be read");
+  enum trb_status status = db_get_bytes(u->db, NULL, &old, "SELECT why FROM unlocked WHERE party = ?1 AND site = ?2",
+                                        "ii", u->view.anchor, site);
+  if (status != TRB_OK && status != TRB_ABSENT)
+    return trb_fail(err, status, "hub.db: the table of locks cannot be read");
   bool was = status == TRB_OK;
   if (!was && !why) return TRB_OK;
   if (was && why && strcmp(trb_buf_cstr(&old), why) == 0) return TRB_OK;
   if (why)
-    status = db_run(u->db, err, "INSERT OR REPLACE INTO unlocked(party, site, why) VALUES(?1, ?2, ?3)", "iit", u->view.anchor, site, why);
+    status = db_run(u->db, err, "INSERT OR REPLACE INTO unlocked(party, site, why) VALUES(?1, ?2, ?3)", "iit",
+                    u->view.anchor, site, why);
   else
     status = db_run(u->db, err, "DELETE FROM unlocked WHERE party = ?1 AND site = ?2", "ii", u->view.anchor, site);
   if (status != TRB_OK || (was && why)) return status; /* another reason for the same view */
   if (why)
-    status = db_run(u->db, err, "INSERT INTO access_log(at, site, party, why) VALUES(?1, (SELECT name FROM site_no WHERE no = ?2), ?3, ?4)",
-                    "iist", u->now_ms, site, u->view.id, why);
+    status = db_run(
+        u->db, err,
+        "INSERT INTO access_log(at, site, party, why) VALUES(?1, (SELECT name FROM site_no WHERE no = ?2), ?3, ?4)",
+        "iist", u->now_ms, site, u->view.id, why);
   struct unify_sitelist one = {0};
   if (status == TRB_OK && !sitelist_add(&one, site)) status = nomem(err);
   for (size_t i = 0; status == TRB_OK && i < u->view.record_count; i++)
@@ -100,12 +107,15 @@ static enum trb_status set_lock(struct unify *u, int64_t site, const char *why, 
 static enum trb_status forget_left(struct unify *u, const struct unify_sitelist *sites, struct trb_error *err) {
   struct unify_sitelist left = {0};
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(u->db, err, &stmt, "SELECT site FROM unlocked WHERE party = ?1", "i", u->view.anchor);
+  enum trb_status status =
+      db_queryf(u->db, err, &stmt, "SELECT site FROM unlocked WHERE party = ?1", "i", u->view.anchor);
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row)
-    if ((sites->count < 2 || !sitelist_has(sites, stmt_int(stmt, 0))) && !sitelist_add(&left, stmt_int(stmt, 0))) status = nomem(err);
+    if ((sites->count < 2 || !sitelist_has(sites, stmt_int(stmt, 0))) && !sitelist_add(&left, stmt_int(stmt, 0)))
+      status = nomem(err);
   for (size_t i = 0; status == TRB_OK && i < left.count; i++)
-    status = db_run(u->db, err, "DELETE FROM unlocked WHERE party = ?1 AND site = ?2", "ii", u->view.anchor, left.site[i]);
+    status =
+        db_run(u->db, err, "DELETE FROM unlocked WHERE party = ?1 AND site = ?2", "ii", u->view.anchor, left.site[i]);
   sitelist_done(&left);
   return status;
 }
@@ -139,7 +149,8 @@ static enum trb_status tell(struct unify *u, bool alone, bool name_changed, stru
     bool seen = false; /* one entry a site; the records stand in the order of their stamps, sites are few */
     for (size_t j = 0; !seen && j < i && j < 64; j++) seen = view->records[j].site_no == r->site_no;
     if (!seen)
-      status = unify_put_down(u, r->site_no, alone ? DOWN_RECORD : DOWN_GOLDEN, view->anchor, (struct trb_slice){0}, err);
+      status =
+          unify_put_down(u, r->site_no, alone ? DOWN_RECORD : DOWN_GOLDEN, view->anchor, (struct trb_slice){0}, err);
     if (status == TRB_OK && name_changed) status = unify_note_relations_to(u, r->site_no, r->site->name, r->id, err);
   }
   return status;

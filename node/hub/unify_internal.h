@@ -1,5 +1,5 @@
-/* unify_internal: what unify.c (rows in), unify_parties.c (who is one party), unify_notes.c (what goes down) and unify_golden.c share.
- * Private to these files and their tests; everything belongs to the writer thread. */
+/* unify_internal: what unify.c (rows in), unify_parties.c (who is one party), unify_notes.c (what goes down) and
+ * unify_golden.c share. Private to these files and their tests; everything belongs to the writer thread. */
 #ifndef TRIBUTARY_HUB_UNIFY_INTERNAL_H
 #define TRIBUTARY_HUB_UNIFY_INTERNAL_H
 
@@ -14,13 +14,14 @@
 
 struct unify_note { /* a record touched in this transaction */
   int64_t rec, site;
-  int64_t party;                     /* its anchor as stored before this transaction's resolution */
+  int64_t party; /* its anchor as stored before this transaction's resolution */
   int64_t class_before, class_now;
   struct party_stamp stamp;
   bool resolve; /* lost a linking claim, or its class changed: its party may fall apart */
   bool linked;  /* an edge names it */
   bool golden;  /* something its golden row is made of changed */
-  const struct unify_sitelist *audience; /* set when its group changed: every site that held or holds a record of the group */
+  const struct unify_sitelist
+      *audience; /* set when its group changed: every site that held or holds a record of the group */
 };
 struct unify_edge { /* two records hold an equal linking key */
   int64_t a, b;
@@ -29,8 +30,9 @@ struct unify_change { /* a row that hangs on records and goes down by itself */
   uint16_t table;
   bool deleted;
   int64_t rid, site, rec_before, rec_after;
-  struct trb_slice id; /* in u->arena */
+  struct trb_slice id;         /* in u->arena */
   size_t key_first, key_count; /* keys it had or has, in u->keys */
+  size_t parts_before;         /* keys it had: a cell of several was as many rows */
 };
 struct unify_extra { /* noted by down_note before the finish */
   int64_t site, num;
@@ -44,7 +46,7 @@ struct unify_sitelist { /* ascending, distinct */
 };
 
 struct unify {
-  struct trb_db *db; /* borrowed */
+  struct trb_db *db;               /* borrowed */
   struct trb_catalogue *catalogue; /* referenced */
   struct sitebook sites;
   struct claims_policy key_policy;
@@ -70,7 +72,7 @@ struct unify {
   size_t extra_count, extra_cap;
   bool keys_policy_changed, golden_policy_changed, visibility_changed, all_sites_dirty;
   int64_t rec_floor; /* records above it were made in this transaction; INT64_MAX: not known, none was */
-  int64_t now_ms; /* of the latest change noted */
+  int64_t now_ms;    /* of the latest change noted */
   int64_t rec_cached, rec_cached_site; /* the record of the row before: contacts follow their customer */
   char rec_cached_id[TRB_ID_BYTES_MAX + 1];
   size_t rec_cached_len;
@@ -89,7 +91,8 @@ static inline void sitelist_done(struct unify_sitelist *list) {
   *list = (struct unify_sitelist){0};
 }
 
-/* The note of a record, read from `record` when it is the first in this transaction. The pointer lives until the next call. */
+/* The note of a record, read from `record` when it is the first in this transaction. The pointer lives until the next
+ * call. */
 enum trb_status unify_note_of(struct unify *u, int64_t rec, struct unify_note **ret, struct trb_error *err);
 struct unify_note *unify_note_find(struct unify *u, int64_t rec);
 enum trb_status unify_load_policies(struct unify *u, struct trb_error *err);
@@ -101,33 +104,39 @@ struct unify_member {
   struct party_stamp stamp;
   int64_t old_party, new_party; /* anchors */
 };
-/* Joins and splits: gives every touched record its party, in the table, and notes down what that changes. Afterwards note->party is the
- * new one. Fills *ret_parties (ascending, distinct anchors, in u->arena) with every party, old or new, that was touched. */
+/* Joins and splits: gives every touched record its party, in the table, and notes down what that changes. Afterwards
+ * note->party is the new one. Fills *ret_parties (ascending, distinct anchors, in u->arena) with every party, old or
+ * new, that was touched. */
 enum trb_status unify_resolve(struct unify *u, int64_t **ret_parties, size_t *ret_count, struct trb_error *err);
 
-/* A brand-new record that nothing links to: nobody else is concerned, and its one RECORD entry tells all but its events. */
+/* A brand-new record that nothing links to: nobody else is concerned, and its one RECORD entry tells all but its
+ * events. */
 static inline bool unify_is_alone(const struct unify *u, const struct unify_note *note) {
-  return note->class_before == 0 && note->class_now != 0 && !note->linked && note->party == note->rec && note->rec > u->rec_floor;
+  return note->class_before == 0 && note->class_now != 0 && !note->linked && note->party == note->rec &&
+         note->rec > u->rec_floor;
 }
 
 /* unify_notes.c */
 enum trb_status unify_put_down(struct unify *u, int64_t site, enum down_kind kind, int64_t num, struct trb_slice gone,
                                struct trb_error *err);
 enum trb_status unify_watchers(struct unify *u, int64_t party, struct unify_sitelist *ret, struct trb_error *err);
-enum trb_status unify_note_record(struct unify *u, const struct unify_sitelist *sites, int64_t rec, struct trb_error *err);
+enum trb_status unify_note_record(struct unify *u, const struct unify_sitelist *sites, int64_t rec,
+                                  struct trb_error *err);
 /* The members of one group after a change of composition. */
 /* Relations that name this record, told to those who hold the other end. */
-enum trb_status unify_note_relations_to(struct unify *u, int64_t site_no, const char *site, struct trb_slice id, struct trb_error *err);
-enum trb_status unify_note_group(struct unify *u, const struct unify_member *members, size_t count, struct trb_error *err);
+enum trb_status unify_note_relations_to(struct unify *u, int64_t site_no, const char *site, struct trb_slice id,
+                                        struct trb_error *err);
+enum trb_status unify_note_group(struct unify *u, const struct unify_member *members, size_t count,
+                                 struct trb_error *err);
 enum trb_status unify_note_changes(struct unify *u, struct trb_error *err);
 /* unify_rekey.c: the keys of every row by the key policy of now. */
 enum trb_status unify_rekey_all(struct unify *u, struct trb_error *err);
 /* As unify.c does for one row. */
 enum trb_status unify_rekey_row(struct unify *u, const struct unify_row *row, struct trb_error *err);
 
-/* unify_golden.c: the golden row of an anchor, written if it changed (removed if it is no party), its watchers told; locks. */
+/* unify_golden.c: the golden row of an anchor, written if it changed (removed if it is no party), its watchers told;
+ * locks. */
 enum trb_status unify_store_golden(struct unify *u, int64_t anchor, struct trb_error *err);
 enum trb_status unify_golden_sql(struct unify *u, struct trb_error *err);
-
 
 #endif

@@ -1,5 +1,5 @@
-/* unify_notes: from what changed to entries in `down` (see down.h). Entries only name rows, so noting a site too many or a row twice costs
- * a few bytes, while one too few would leave a branch wrong: every doubt is settled by noting. */
+/* unify_notes: from what changed to entries in `down` (see down.h). Entries only name rows, so noting a site too many
+ * or a row twice costs a few bytes, while one too few would leave a branch wrong: every doubt is settled by noting. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,10 +42,11 @@ bool sitelist_add_all(struct unify_sitelist *list, const struct unify_sitelist *
 
 enum trb_status unify_watchers(struct unify *u, int64_t party, struct unify_sitelist *ret, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(u->db, err, &stmt,
-                                     "SELECT site FROM record WHERE rec = ?1 AND party IS NULL AND class <> 0 UNION ALL "
-                                     "SELECT site FROM record WHERE party = ?1 AND class <> 0",
-                                     "i", party);
+  enum trb_status status =
+      db_queryf(u->db, err, &stmt,
+                "SELECT site FROM record WHERE rec = ?1 AND party IS NULL AND class <> 0 UNION ALL "
+                "SELECT site FROM record WHERE party = ?1 AND class <> 0",
+                "i", party);
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row)
     if (stmt_int(stmt, 0) != TRB_HQ_SITE_NO && !sitelist_add(ret, stmt_int(stmt, 0))) return nomem(err);
@@ -76,7 +77,8 @@ static enum trb_status note_row(void *context, uint16_t table, int64_t rid, stru
   return status;
 }
 
-enum trb_status unify_note_record(struct unify *u, const struct unify_sitelist *sites, int64_t rec, struct trb_error *err) {
+enum trb_status unify_note_record(struct unify *u, const struct unify_sitelist *sites, int64_t rec,
+                                  struct trb_error *err) {
   if (!sites->count) return TRB_OK;
   enum trb_status status = TRB_OK;
   for (size_t i = 0; status == TRB_OK && i < sites->count; i++)
@@ -87,14 +89,15 @@ enum trb_status unify_note_record(struct unify *u, const struct unify_sitelist *
 
 /* ---- relations ---- */
 
-enum trb_status unify_note_relations_to(struct unify *u, int64_t site_no, const char *site, struct trb_slice id, struct trb_error *err) {
+enum trb_status unify_note_relations_to(struct unify *u, int64_t site_no, const char *site, struct trb_slice id,
+                                        struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status =
-      db_queryf(u->db, err, &stmt,
-                "SELECT x._rid, coalesce(o.party, o.rec) FROM relation x JOIN record o ON o.id = x.customer_id AND o.site = "
-                "CASE WHEN x.customer_site IS NULL THEN x._site ELSE (SELECT no FROM site_no WHERE name = x.customer_site) END "
-                "WHERE x.other_id = ?2 AND (x.other_site = ?3 OR (x.other_site IS NULL AND x._site = ?1))",
-                "ist", site_no, id, site);
+  enum trb_status status = db_queryf(
+      u->db, err, &stmt,
+      "SELECT x._rid, coalesce(o.party, o.rec) FROM relation x JOIN record o ON o.id = x.customer_id AND o.site = "
+      "CASE WHEN x.customer_site IS NULL THEN x._site ELSE (SELECT no FROM site_no WHERE name = x.customer_site) END "
+      "WHERE x.other_id = ?2 AND (x.other_site = ?3 OR (x.other_site IS NULL AND x._site = ?1))",
+      "ist", site_no, id, site);
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
     struct unify_sitelist sites = {0};
@@ -108,10 +111,11 @@ enum trb_status unify_note_relations_to(struct unify *u, int64_t site_no, const 
 
 static enum trb_status relations_to_record(struct unify *u, int64_t rec, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(u->db, err, &stmt,
-                                     "SELECT r.site, r.id, s.name FROM record r JOIN site_no s ON s.no = r.site WHERE r.rec = ?1 AND "
-                                     "EXISTS(SELECT 1 FROM relation x WHERE x.other_id = r.id)",
-                                     "i", rec);
+  enum trb_status status =
+      db_queryf(u->db, err, &stmt,
+                "SELECT r.site, r.id, s.name FROM record r JOIN site_no s ON s.no = r.site WHERE r.rec = ?1 AND "
+                "EXISTS(SELECT 1 FROM relation x WHERE x.other_id = r.id)",
+                "i", rec);
   bool row = false;
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status != TRB_OK || !row) return status;
@@ -125,7 +129,7 @@ struct party_sites { /* before or after, by anchor ascending */
   struct {
     int64_t party;
     struct unify_sitelist sites;
-  } *of;
+  } * of;
 };
 
 static int by_number(const void *a, const void *b) {
@@ -145,7 +149,8 @@ static struct unify_sitelist *sites_of(const struct party_sites *p, int64_t part
   return &p->of[low].sites;
 }
 
-static bool party_sites_init(struct unify *u, struct party_sites *p, const struct unify_member *members, size_t count, bool after) {
+static bool party_sites_init(struct unify *u, struct party_sites *p, const struct unify_member *members, size_t count,
+                             bool after) {
   int64_t *parties = trb_arena_alloc(&u->arena, (count + 1) * sizeof *parties);
   p->of = trb_arena_alloc(&u->arena, (count + 1) * sizeof *p->of);
   if (!parties || !p->of) return false;
@@ -183,8 +188,9 @@ static bool concerned(const struct unify_member *m, const struct unify_sitelist 
   return ok;
 }
 
-static enum trb_status note_members(struct unify *u, const struct unify_member *members, size_t count, const struct party_sites *old,
-                                    const struct party_sites *new, struct unify_sitelist *audience, struct trb_error *err) {
+static enum trb_status note_members(struct unify *u, const struct unify_member *members, size_t count,
+                                    const struct party_sites *old, const struct party_sites *new,
+                                    struct unify_sitelist *audience, struct trb_error *err) {
   enum trb_status status = TRB_OK;
   for (size_t i = 0; status == TRB_OK && i < count; i++) {
     const struct unify_member *m = &members[i];
@@ -205,7 +211,9 @@ static int by_rec(const void *a, const void *b) {
   const struct unify_member *x = a, *y = b;
   return x->rec < y->rec ? -1 : x->rec > y->rec;
 }
-static int by_key(const void *a, const void *b) { return trb_slice_compare(*(const struct trb_slice *)a, *(const struct trb_slice *)b); }
+static int by_key(const void *a, const void *b) {
+  return trb_slice_compare(*(const struct trb_slice *)a, *(const struct trb_slice *)b);
+}
 
 struct holder {
   const struct unify_member *member;
@@ -213,13 +221,15 @@ struct holder {
   int64_t rid;
 };
 
-/* Of the members that stayed in their party only the one with the earliest stamp can have named a key's row or name it now. */
-static enum trb_status note_stayed(struct unify *u, const struct unify_member *sorted, size_t count, struct trb_slice key,
-                                   const struct unify_sitelist *audience, struct trb_error *err) {
+/* Of the members that stayed in their party only the one with the earliest stamp can have named a key's row or name it
+ * now. */
+static enum trb_status note_stayed(struct unify *u, const struct unify_member *sorted, size_t count,
+                                   struct trb_slice key, const struct unify_sitelist *audience, struct trb_error *err) {
   struct holder *holders = NULL;
   size_t n = 0, cap = 0;
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(u->db, err, &stmt, "SELECT rec, tbl, rid FROM claim WHERE key = ?1 AND class >= 0", "s", key);
+  enum trb_status status =
+      db_queryf(u->db, err, &stmt, "SELECT rec, tbl, rid FROM claim WHERE key = ?1 AND class >= 0", "s", key);
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
     struct unify_member probe = {.rec = stmt_int(stmt, 0)};
@@ -233,7 +243,8 @@ static enum trb_status note_stayed(struct unify *u, const struct unify_member *s
   }
   struct row_notes notes = {u, audience};
   for (size_t i = 0; status == TRB_OK && i < n; i++) {
-    bool first = true; /* parties of one group are few: holders of one key that stayed are in one party but for splits */
+    bool first =
+        true; /* parties of one group are few: holders of one key that stayed are in one party but for splits */
     for (size_t j = 0; first && j < n && n <= 64; j++)
       first = !(holders[j].member->new_party == holders[i].member->new_party &&
                 party_stamp_before(holders[j].member->stamp, holders[i].member->stamp));
@@ -256,7 +267,8 @@ static enum trb_status note_shared_keys(struct unify *u, const struct unify_memb
   for (size_t i = 0; status == TRB_OK && i < count; i++) {
     if (!has_moved(&members[i])) continue;
     TRB_STMT_AUTO *stmt = NULL;
-    status = db_queryf(u->db, err, &stmt, "SELECT key FROM row_key WHERE rec = ?1 AND tbl IN (3, 10, 27)", "i", members[i].rec);
+    status = db_queryf(u->db, err, &stmt, "SELECT key FROM row_key WHERE rec = ?1 AND tbl IN (3, 10, 27)", "i",
+                       members[i].rec);
     bool row = true, ok = true;
     while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
       ok = unify_grow((void **)&keys, n, &cap, sizeof *keys);
@@ -266,15 +278,18 @@ static enum trb_status note_shared_keys(struct unify *u, const struct unify_memb
   }
   if (n > 1) qsort(keys, n, sizeof *keys, by_key);
   for (size_t i = 0; status == TRB_OK && i < n; i++)
-    if (i == 0 || !trb_slice_equal(keys[i], keys[i - 1])) status = note_stayed(u, sorted, count, keys[i], audience, err);
+    if (i == 0 || !trb_slice_equal(keys[i], keys[i - 1]))
+      status = note_stayed(u, sorted, count, keys[i], audience, err);
   free(keys);
   return status;
 }
 
-enum trb_status unify_note_group(struct unify *u, const struct unify_member *members, size_t count, struct trb_error *err) {
+enum trb_status unify_note_group(struct unify *u, const struct unify_member *members, size_t count,
+                                 struct trb_error *err) {
   struct party_sites old = {0}, new = {0};
   struct unify_sitelist *audience = trb_arena_alloc(&u->arena, sizeof *audience);
-  bool ok = audience && party_sites_init(u, &old, members, count, false) && party_sites_init(u, &new, members, count, true);
+  bool ok =
+      audience && party_sites_init(u, &old, members, count, false) && party_sites_init(u, &new, members, count, true);
   for (size_t i = 0; ok && i < old.count; i++) ok = sitelist_add_all(audience, &old.of[i].sites);
   for (size_t i = 0; ok && i < new.count; i++) ok = sitelist_add_all(audience, &new.of[i].sites);
   enum trb_status status = ok ? TRB_OK : nomem(err);
@@ -287,12 +302,13 @@ enum trb_status unify_note_group(struct unify *u, const struct unify_member *mem
 
 /* ---- rows that changed by themselves ---- */
 
-static enum trb_status note_equal_rows(struct unify *u, int64_t party, struct trb_slice key, const struct unify_sitelist *sites,
-                                       struct trb_error *err) {
+static enum trb_status note_equal_rows(struct unify *u, int64_t party, struct trb_slice key,
+                                       const struct unify_sitelist *sites, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
   enum trb_status status =
       db_queryf(u->db, err, &stmt,
-                "SELECT k.tbl, k.rid, r.rec FROM claim k CROSS JOIN record r ON r.rec = k.rec WHERE k.key = ?1 AND k.class >= 0 AND "
+                "SELECT k.tbl, k.rid, r.rec FROM claim k CROSS JOIN record r ON r.rec = k.rec WHERE k.key = ?1 AND "
+                "k.class >= 0 AND "
                 "k.tbl IN (3, 10, 27) AND r.class <> 0 AND coalesce(r.party, r.rec) = ?2 ORDER BY r.hlc, r.pos",
                 "si", key, party);
   bool row = true;
@@ -316,9 +332,10 @@ static uint16_t down_table(uint16_t source) {
   }
 }
 
-/* Id of the unified row a source row stands for: site/id, for events table/site/id (down_render.c makes the same). */
-static enum trb_status note_gone(struct unify *u, const struct unify_change *c, const struct unify_sitelist *sites,
-                                 struct trb_error *err) {
+/* Id of the unified row a source row stands for: site/id, for events table/site/id, for the second and later keys of a
+ * cell site/id/part (down_row_id makes the same). */
+static enum trb_status note_gone(struct unify *u, const struct unify_change *c, size_t part,
+                                 const struct unify_sitelist *sites, struct trb_error *err) {
   const struct sitebook_entry *site;
   enum trb_status status = sitebook_get(&u->sites, u->db, c->site, &site, err);
   if (status != TRB_OK) return status;
@@ -327,17 +344,20 @@ static enum trb_status note_gone(struct unify *u, const struct unify_change *c, 
   if (table == TRB_T_unified_event) trb_buf_printf(&id, "%s/", catalogue_table(u->catalogue, c->table)->name);
   trb_buf_printf(&id, "%s/", site->name);
   trb_buf_append_slice(&id, c->id);
+  if (part > 1) trb_buf_printf(&id, "/%zu", part);
   if (id.failed) return nomem(err);
   for (size_t i = 0; status == TRB_OK && i < sites->count; i++)
     status = unify_put_down(u, sites->site[i], DOWN_GONE, table, trb_buf_slice(&id), err);
   return status;
 }
 
-static enum trb_status note_change_for(struct unify *u, const struct unify_change *c, int64_t rec, struct trb_error *err) {
+static enum trb_status note_change_for(struct unify *u, const struct unify_change *c, int64_t rec,
+                                       struct trb_error *err) {
   const struct unify_note *note = rec ? unify_note_find(u, rec) : NULL;
   int64_t party = note ? note->party : 0;
   if (!rec) return TRB_OK;
-  if (note && unify_is_alone(u, note) && c->table == TRB_T_contact && !c->deleted) return TRB_OK; /* its RECORD entry tells */
+  if (note && unify_is_alone(u, note) && c->table == TRB_T_contact && !c->deleted)
+    return TRB_OK; /* its RECORD entry tells */
   struct unify_sitelist sites = {0};
   enum trb_status status = TRB_OK;
   if (!note)
@@ -345,8 +365,9 @@ static enum trb_status note_change_for(struct unify *u, const struct unify_chang
   if (status == TRB_OK) status = unify_watchers(u, party, &sites, err);
   if (status == TRB_OK && note && note->audience && !sitelist_add_all(&sites, note->audience)) status = nomem(err);
   struct row_notes n = {u, &sites};
-  if (status == TRB_OK)
-    status = c->deleted ? note_gone(u, c, &sites, err) : note_row(&n, c->table, c->rid, err);
+  for (size_t part = 2; status == TRB_OK && part <= c->parts_before; part++)
+    status = note_gone(u, c, part, &sites, err);
+  if (status == TRB_OK) status = c->deleted ? note_gone(u, c, 0, &sites, err) : note_row(&n, c->table, c->rid, err);
   for (size_t i = 0; status == TRB_OK && i < c->key_count; i++)
     status = note_equal_rows(u, party, u->keys[c->key_first + i], &sites, err);
   sitelist_done(&sites);

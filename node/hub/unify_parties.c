@@ -1,8 +1,10 @@
-/* unify_parties: from what was touched to who is one party (see unify_internal.h). The decision itself is the pure core's.
+/* unify_parties: from what was touched to who is one party (see unify_internal.h). The decision itself is the pure
+ * core's.
  *
- * Touched records and edges give groups of stored parties that may have become one. A group of one party with nothing lost needs no look;
- * any other group's members are read once. Only when a linking claim was lost are their keys read and resolved again: added claims can only
- * join. Cost: linear in the members of the groups, with their keys after a loss. */
+ * Touched records and edges give groups of stored parties that may have become one. A group of one party with nothing
+ * lost needs no look; any other group's members are read once. Only when a linking claim was lost are their keys read
+ * and resolved again: added claims can only join. Cost: linear in the members of the groups, with their keys after a
+ * loss. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,7 +101,8 @@ static enum trb_status load_members(struct unify *u, int64_t anchor, struct memb
                 "i", anchor);
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
-    struct unify_member member = {.rec = stmt_int(stmt, 0), .site = stmt_int(stmt, 1), .old_party = anchor, .new_party = anchor};
+    struct unify_member member = {
+        .rec = stmt_int(stmt, 0), .site = stmt_int(stmt, 1), .old_party = anchor, .new_party = anchor};
     member.class_before = member.class_now = stmt_int(stmt, 2);
     member.stamp = (struct party_stamp){(trb_hlc)stmt_int(stmt, 3), stmt_int(stmt, 4)};
     const struct unify_note *note = unify_note_find(u, member.rec);
@@ -114,7 +117,8 @@ static enum trb_status load_members(struct unify *u, int64_t anchor, struct memb
 static void join_all(struct members *m) {
   size_t anchor = SIZE_MAX;
   for (size_t i = 0; i < m->count; i++)
-    if (m->list[i].class_now != 0 && (anchor == SIZE_MAX || parties_joined(m->list[i].stamp, m->list[anchor].stamp))) anchor = i;
+    if (m->list[i].class_now != 0 && (anchor == SIZE_MAX || parties_joined(m->list[i].stamp, m->list[anchor].stamp)))
+      anchor = i;
   for (size_t i = 0; i < m->count; i++)
     m->list[i].new_party = m->list[i].class_now != 0 ? m->list[anchor].rec : m->list[i].rec;
 }
@@ -124,9 +128,11 @@ struct claim_list {
   size_t count, cap;
 };
 
-static enum trb_status load_claims(struct unify *u, int64_t rec, size_t index, struct claim_list *claims, struct trb_error *err) {
+static enum trb_status load_claims(struct unify *u, int64_t rec, size_t index, struct claim_list *claims,
+                                   struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(u->db, err, &stmt, "SELECT key FROM row_key WHERE rec = ?1 AND links = 1", "i", rec);
+  enum trb_status status =
+      db_queryf(u->db, err, &stmt, "SELECT key FROM row_key WHERE rec = ?1 AND links = 1", "i", rec);
   bool row = true, ok = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
     if (!unify_grow((void **)&claims->list, claims->count, &claims->cap, sizeof *claims->list)) return nomem(err);
@@ -184,8 +190,8 @@ static bool add_party(struct unify *u, struct parties *p, int64_t anchor) {
   return true;
 }
 
-static enum trb_status resolve_group(struct unify *u, const struct groups *g, const size_t *nodes, size_t count, bool resolve,
-                                     struct parties *parties, struct trb_error *err) {
+static enum trb_status resolve_group(struct unify *u, const struct groups *g, const size_t *nodes, size_t count,
+                                     bool resolve, struct parties *parties, struct trb_error *err) {
   struct members m = {0};
   enum trb_status status = TRB_OK;
   for (size_t i = 0; status == TRB_OK && i < count; i++) {
@@ -199,7 +205,8 @@ static enum trb_status resolve_group(struct unify *u, const struct groups *g, co
     join_all(&m);
   if (status == TRB_OK) status = store_parties(u, &m, err);
   for (size_t i = 0; status == TRB_OK && i < m.count; i++)
-    if (m.list[i].new_party != m.list[i].old_party && m.list[i].new_party == m.list[i].rec && !add_party(u, parties, m.list[i].rec))
+    if (m.list[i].new_party != m.list[i].old_party && m.list[i].new_party == m.list[i].rec &&
+        !add_party(u, parties, m.list[i].rec))
       status = nomem(err);
   return status == TRB_OK ? unify_note_group(u, m.list, m.count, err) : status;
 }

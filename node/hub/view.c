@@ -1,4 +1,5 @@
-/* view: see view.h. Records, contacts and the policy; golden rows are in view_golden.c, the small lists in view_lists.c. */
+/* view: see view.h. Records, contacts and the policy; golden rows are in view_golden.c, the small lists in
+ * view_lists.c. */
 #include "view.h"
 
 #include <stdlib.h>
@@ -30,7 +31,8 @@ static const char *const RECORDS_SQL =
     "SELECT rec, site, id, class, hlc, pos FROM record WHERE rec = ?1 AND party IS NULL "
     "UNION ALL SELECT rec, site, id, class, hlc, pos FROM record WHERE party = ?1";
 
-static enum trb_status read_record(struct party_view *view, struct trb_stmt *stmt, struct view_record *r, struct trb_error *err) {
+static enum trb_status read_record(struct party_view *view, struct trb_stmt *stmt, struct view_record *r,
+                                   struct trb_error *err) {
   bool ok = true;
   *r = (struct view_record){.rec = stmt_int(stmt, 0), .site_no = stmt_int(stmt, 1), .class = stmt_int(stmt, 3)};
   r->id = trb_arena_copy(&view->arena, stmt_slice(stmt, 2), &ok);
@@ -78,7 +80,8 @@ enum trb_status view_load(struct party_view *view, int64_t anchor, struct trb_er
 /* ---- contacts ---- */
 
 static const char *const CONTACTS_SQL =
-    "SELECT k.rid, k.part, k.key, k.links, c.id, c.kind, c.value, c.label, c.used_by, c.main, c.verified_at, c._times, c._accepted, "
+    "SELECT k.rid, k.part, k.key, k.links, c.id, c.kind, c.value, c.label, c.used_by, c.main, c.verified_at, c._times, "
+    "c._accepted, "
     "c._pos FROM row_key k CROSS JOIN contact c ON c._rid = k.rid WHERE k.rec = ?1 AND k.tbl = 3";
 
 static bool read_contact(struct party_view *view, struct trb_stmt *stmt, size_t member, struct golden_contact *c) {
@@ -125,7 +128,8 @@ static enum trb_status key_status(struct party_view *view, struct trb_slice key,
     if (*ret == GOLDEN_STATUS_SUPPRESSED) continue;
     enum golden_contact_status said = status_named(stmt_slice(stmt, 0));
     trb_hlc t = times_get(stmt_slice(stmt, 1), TRB_C_contact_status_status);
-    if (said == GOLDEN_STATUS_NONE || (*ret != GOLDEN_STATUS_NONE && (t < latest || (t == latest && said <= *ret)))) continue;
+    if (said == GOLDEN_STATUS_NONE || (*ret != GOLDEN_STATUS_NONE && (t < latest || (t == latest && said <= *ret))))
+      continue;
     *ret = said;
     latest = t;
   }
@@ -167,7 +171,8 @@ enum trb_status view_contacts(struct party_view *view, struct trb_error *err) {
   for (size_t m = 0; m < view->record_count; m++) members[m].stamp = view->records[m].stamp;
   view->unified_count = golden_contacts(members, view->contacts, view->contact_count, view->unified);
   status = statuses(view, err); /* once a key; then again with what is known of the keys */
-  if (status == TRB_OK) view->unified_count = golden_contacts(members, view->contacts, view->contact_count, view->unified);
+  if (status == TRB_OK)
+    view->unified_count = golden_contacts(members, view->contacts, view->contact_count, view->unified);
   view->contacts_loaded = status == TRB_OK;
   return status;
 }

@@ -1,8 +1,9 @@
-/* view: one party as the hub knows it now, read from the source rows: members, contacts, golden row, preferences, tags, relations. The one
- * loader behind the stored golden rows, what goes down, `show` and `verify`, so that they cannot disagree.
+/* view: one party as the hub knows it now, read from the source rows: members, contacts, golden row, preferences, tags,
+ * relations. The one loader behind the stored golden rows, what goes down, `show` and `verify`, so that they cannot
+ * disagree.
  *
- * Reads one snapshot of one connection; belongs to one thread. Everything is in the view's arena until view_clear. Cost linear in the
- * rows of the party: about six queries a record. */
+ * Reads one snapshot of one connection; belongs to one thread. Everything is in the view's arena until view_clear. Cost
+ * linear in the rows of the party: about six queries a record. */
 #ifndef TRIBUTARY_HUB_VIEW_H
 #define TRIBUTARY_HUB_VIEW_H
 
@@ -16,7 +17,7 @@ struct view_record { /* a live record of the party */
   int64_t class;
   struct party_stamp stamp;
 };
-struct view_group { /* equal preferences or tags of the party */
+struct view_group {                   /* equal preferences or tags of the party */
   struct trb_slice key, label, value; /* preference: key, value; tag: key = tag id or empty, label */
   int64_t noted_at;
   int64_t rid, site_no; /* the row it is named by */
@@ -30,11 +31,11 @@ struct view_relation {
 
 struct party_view {
   struct trb_arena arena;
-  struct trb_db *db;        /* borrowed */
-  struct sitebook *sites;   /* borrowed */
-  int64_t anchor;           /* record number; 0: nothing loaded */
-  struct trb_slice id;      /* party id: site/record id of the anchor */
-  size_t record_count;      /* 0: the anchor is no live party */
+  struct trb_db *db;      /* borrowed */
+  struct sitebook *sites; /* borrowed */
+  int64_t anchor;         /* record number; 0: nothing loaded */
+  struct trb_slice id;    /* party id: site/record id of the anchor */
+  size_t record_count;    /* 0: the anchor is no live party */
   struct view_record *records;
   struct golden_member *members; /* same order; filled by view_golden */
   bool contacts_loaded;
@@ -49,16 +50,21 @@ void view_done(struct party_view *view);
 enum trb_status view_load(struct party_view *view, int64_t anchor, struct trb_error *err);
 enum trb_status view_contacts(struct party_view *view, struct trb_error *err);
 
-/* The golden row: values in catalogue order of unified_customer (`table`), ret has table->column_count room. Texts in the view's arena. */
+/* The golden row: values in catalogue order of unified_customer (`table`), ret has table->column_count room. Texts in
+ * the view's arena. */
 enum trb_status view_golden(struct party_view *view, const struct golden_policy *policy, const struct trb_table *table,
-                            struct trb_value *ret, struct golden_field ret_fields[GOLDEN_FIELDS], struct trb_error *err);
+                            struct trb_value *ret, struct golden_field ret_fields[GOLDEN_FIELDS],
+                            struct trb_error *err);
 
 /* Preferences and tags still set, one of each content; relations of the party. Arrays in the view's arena. */
-enum trb_status view_preferences(struct party_view *view, struct view_group **ret, size_t *ret_count, struct trb_error *err);
+enum trb_status view_preferences(struct party_view *view, struct view_group **ret, size_t *ret_count,
+                                 struct trb_error *err);
 enum trb_status view_tags(struct party_view *view, struct view_group **ret, size_t *ret_count, struct trb_error *err);
-enum trb_status view_relations(struct party_view *view, struct view_relation **ret, size_t *ret_count, struct trb_error *err);
+enum trb_status view_relations(struct party_view *view, struct view_relation **ret, size_t *ret_count,
+                               struct trb_error *err);
 
-/* Names of the distinct sites of some members, in byte order, comma separated; in the view's arena. `member` gives the index of the i-th. */
+/* Names of the distinct sites of some members, in byte order, comma separated; in the view's arena. `member` gives the
+ * index of the i-th. */
 struct trb_slice view_sites(struct party_view *view, const size_t *members, size_t count);
 struct trb_slice view_contact_sites(struct party_view *view, const struct golden_unified_contact *unified);
 

@@ -5,9 +5,9 @@
 #include "view.h"
 
 /* Golden fields in catalogue order (numbers 4 to 35). */
-#define FIELDS_SQL                                                                                                        \
-  "kind,name,name_latin,name_english,gender,birthday,nationality,language,occupation,province,city,address,postcode,"     \
-  "industry,staff_count,annual_income,legal_representative,tax_no,bank,account,credit_limit,settlement,relation,"         \
+#define FIELDS_SQL                                                                                                    \
+  "kind,name,name_latin,name_english,gender,birthday,nationality,language,occupation,province,city,address,postcode," \
+  "industry,staff_count,annual_income,legal_representative,tax_no,bank,account,credit_limit,settlement,relation,"     \
   "keywords,source,referrer,grade,state_override,loss_reason,blacklist_note,remark,external_ref"
 enum { EXTRA_COLUMNS = 3 };
 
@@ -23,14 +23,19 @@ static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
 static enum trb_status read_member(struct party_view *view, size_t m, struct trb_error *err) {
   const struct view_record *r = &view->records[m];
   struct golden_member *g = &view->members[m];
-  *g = (struct golden_member){.rec = r->rec, .site_no = r->site_no, .site = trb_slice_str(r->site->name), .id = r->id,
-                              .hq = r->site_no == 1, .stamp = r->stamp};
+  *g = (struct golden_member){.rec = r->rec,
+                              .site_no = r->site_no,
+                              .site = trb_slice_str(r->site->name),
+                              .id = r->id,
+                              .hq = r->site_no == 1,
+                              .stamp = r->stamp};
   struct trb_value *values = trb_arena_alloc(&view->arena, GOLDEN_FIELDS * sizeof *values);
   if (!values) return nomem(err);
   g->values = values;
   TRB_STMT_AUTO *stmt = NULL;
   enum trb_status status =
-      db_queryf(view->db, err, &stmt, "SELECT _times, created_at, _accepted," FIELDS_SQL " FROM customer WHERE _rid = ?1", "i", r->rec);
+      db_queryf(view->db, err, &stmt,
+                "SELECT _times, created_at, _accepted," FIELDS_SQL " FROM customer WHERE _rid = ?1", "i", r->rec);
   bool row = false, ok = true;
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status != TRB_OK || !row) return status;
@@ -57,7 +62,8 @@ static void keep_text(struct party_view *view, struct trb_slice *best, struct tr
 /* A booking without events counts; else its latest event decides. */
 static const char *const BOOKINGS_SQL =
     "SELECT b.ordered_on, b.amount, b.created_at, (SELECT e.kind FROM booking_event e WHERE e.booking_id = b.id AND "
-    "(e.booking_site = ?3 OR (e.booking_site IS NULL AND e._site = ?1)) ORDER BY coalesce(e.at, e.created_at, e._accepted >> 16) "
+    "(e.booking_site = ?3 OR (e.booking_site IS NULL AND e._site = ?1)) ORDER BY coalesce(e.at, e.created_at, "
+    "e._accepted >> 16) "
     "DESC, e.kind DESC LIMIT 1), b._accepted >> 16 FROM booking b WHERE b._site = ?1 AND b.customer_id = ?2";
 
 static bool no_sale(struct trb_slice kind) {
@@ -84,12 +90,15 @@ static enum trb_status sum_bookings(struct party_view *view, const struct view_r
 }
 
 static const char *const CONTACTED_SQL =
-    "SELECT count(*), max(coalesce(at, created_at, _accepted >> 16)) FROM activity WHERE _site = ?1 AND customer_id = ?2";
+    "SELECT count(*), max(coalesce(at, created_at, _accepted >> 16)) FROM activity WHERE _site = ?1 AND customer_id = "
+    "?2";
 static const char *const POINTS_SQL =
-    "SELECT count(*), coalesce(sum(CAST(points AS INTEGER)), 0) FROM points_entry WHERE customer_id = ?2 AND (customer_site = ?3 OR "
+    "SELECT count(*), coalesce(sum(CAST(points AS INTEGER)), 0) FROM points_entry WHERE customer_id = ?2 AND "
+    "(customer_site = ?3 OR "
     "(customer_site IS NULL AND _site = ?1))";
 static const char *const DOCUMENTS_SQL =
-    "SELECT count(*), max(coalesce(verified_at, 0)), min(expires) FROM identity_document WHERE _site = ?1 AND customer_id = ?2";
+    "SELECT count(*), max(coalesce(verified_at, 0)), min(expires) FROM identity_document WHERE _site = ?1 AND "
+    "customer_id = ?2";
 
 static enum trb_status one_row(struct party_view *view, const struct view_record *r, const char *sql, bool site_name,
                                struct trb_stmt **ret, struct trb_error *err) {

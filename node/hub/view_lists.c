@@ -69,8 +69,12 @@ static enum trb_status groups(struct party_view *view, const char *sql, struct v
   for (size_t i = 0, j; i < list.count; i = j) {
     const struct noted *first = &list.rows[i];
     const struct view_record *r = &view->records[first->member];
-    out[n] = (struct view_group){.key = first->key, .label = first->label, .value = first->value, .rid = first->rid,
-                                 .site_no = r->site_no, .id = first->id};
+    out[n] = (struct view_group){.key = first->key,
+                                 .label = first->label,
+                                 .value = first->value,
+                                 .rid = first->rid,
+                                 .site_no = r->site_no,
+                                 .id = first->id};
     for (j = i; j < list.count && trb_slice_equal(list.rows[j].content, first->content); j++) {
       members[j - i] = list.rows[j].member;
       if (list.rows[j].noted_at > out[n].noted_at) out[n].noted_at = list.rows[j].noted_at;
@@ -83,7 +87,8 @@ static enum trb_status groups(struct party_view *view, const char *sql, struct v
   return TRB_OK;
 }
 
-enum trb_status view_preferences(struct party_view *view, struct view_group **ret, size_t *ret_count, struct trb_error *err) {
+enum trb_status view_preferences(struct party_view *view, struct view_group **ret, size_t *ret_count,
+                                 struct trb_error *err) {
   return groups(view,
                 "SELECT k.rid, k.key, p.id, p.key, NULL, p.value, p.noted_at, p._accepted, p._pos FROM row_key k "
                 "CROSS JOIN preference p ON p._rid = k.rid WHERE k.rec = ?1 AND k.tbl = 10",
@@ -99,7 +104,8 @@ enum trb_status view_tags(struct party_view *view, struct view_group **ret, size
 
 /* ---- relations ---- */
 
-/* Both ends by name or, when NULL, the row's own site. The other end's party has its golden row, or it is no live record yet. */
+/* Both ends by name or, when NULL, the row's own site. The other end's party has its golden row, or it is no live
+ * record yet. */
 static const char *const RELATIONS_SQL =
     "SELECT x._rid, x.id, x.kind, x.label, u._rid, u.id, u.name, x._site FROM relation x "
     "LEFT JOIN record o ON o.id = x.other_id AND o.class <> 0 AND "
@@ -107,8 +113,8 @@ static const char *const RELATIONS_SQL =
     "LEFT JOIN unified_customer u ON u._rid = coalesce(o.party, o.rec) "
     "WHERE x.customer_id = ?2 AND (x.customer_site = ?3 OR (x.customer_site IS NULL AND x._site = ?1)) ORDER BY x._rid";
 
-static enum trb_status add_relation(struct party_view *view, struct trb_stmt *stmt, struct view_relation **list, size_t *count,
-                                    size_t *cap, struct trb_error *err) {
+static enum trb_status add_relation(struct party_view *view, struct trb_stmt *stmt, struct view_relation **list,
+                                    size_t *count, size_t *cap, struct trb_error *err) {
   if (*count == *cap) {
     size_t wanted = *cap ? *cap * 2 : 8;
     struct view_relation *grown = trb_arena_alloc(&view->arena, wanted * sizeof *grown);
@@ -128,7 +134,8 @@ static enum trb_status add_relation(struct party_view *view, struct trb_stmt *st
   return ok ? TRB_OK : nomem(err);
 }
 
-enum trb_status view_relations(struct party_view *view, struct view_relation **ret, size_t *ret_count, struct trb_error *err) {
+enum trb_status view_relations(struct party_view *view, struct view_relation **ret, size_t *ret_count,
+                               struct trb_error *err) {
   struct view_relation *list = NULL;
   size_t count = 0, cap = 0;
   enum trb_status status = TRB_OK;

@@ -41,7 +41,8 @@ enum trb_status parties_resolve(const struct party_record *records, size_t recor
 }
 
 int64_t party_class(struct trb_slice kind) {
-  static const struct trb_slice person = {(const uint8_t *)"person", 6}, organisation = {(const uint8_t *)"organisation", 12};
+  static const struct trb_slice person = {(const uint8_t *)"person", 6},
+                                organisation = {(const uint8_t *)"organisation", 12};
   if (trb_slice_equal(kind, person)) return 1;
   if (trb_slice_equal(kind, organisation)) return 2;
   uint32_t h = 2166136261u; /* FNV-1a */

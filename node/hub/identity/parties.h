@@ -1,17 +1,20 @@
 /* parties: who is one party, by exact normalised contact. A pure core: no I/O, any thread.
  *
- * The rule (the exact-contact core; identity.md's resolver takes this seat later with the same shapes): two live records of equal
- * class are linked when both hold a linking claim on the same key; a party is a connected component of that relation. Class is
- * the customer's kind: a person and an organisation are never one party by a contact alone. Records without a row (orphans) and
- * deleted ones have class 0 and stand alone. Whether a claim links (its own, not weak, not switched off) is decided before.
+ * The rule (the exact-contact core; identity.md's resolver takes this seat later with the same shapes): two live
+ * records of equal class are linked when both hold a linking claim on the same key; a party is a connected component of
+ * that relation. Class is the customer's kind: a person and an organisation are never one party by a contact alone.
+ * Records without a row (orphans) and deleted ones have class 0 and stand alone. Whether a claim links (its own, not
+ * weak, not switched off) is decided before.
  *
- * A party is named by its anchor: the member with the earliest acceptance stamp. Nothing compares record numbers, ids or site
- * names but to tell things apart, so the answer does not depend on names nor on arrival: only on stamps, classes and keys.
+ * A party is named by its anchor: the member with the earliest acceptance stamp. Nothing compares record numbers, ids
+ * or site names but to tell things apart, so the answer does not depend on names nor on arrival: only on stamps,
+ * classes and keys.
  *
- * Two forms. From nothing, or over any closed set of records (one that holds every holder of its keys): parties_resolve, in
- * O((records + claims) log claims). Incremental: an added claim can only join parties, so one look at any other holder of the key tells
- * which (parties_joined keeps the earlier anchor, O(1)); a removed claim can only split its own party: parties_resolve over that party's
- * members. Both give equal answers (tests/unit/test_parties.c). */
+ * Two forms. From nothing, or over any closed set of records (one that holds every holder of its keys):
+ * parties_resolve, in O((records + claims) log claims). Incremental: an added claim can only join parties, so one look
+ * at any other holder of the key tells which (parties_joined keeps the earlier anchor, O(1)); a removed claim can only
+ * split its own party: parties_resolve over that party's members. Both give equal answers (tests/unit/test_parties.c).
+ */
 #ifndef TRIBUTARY_HUB_PARTIES_H
 #define TRIBUTARY_HUB_PARTIES_H
 
