@@ -1,5 +1,6 @@
 """The life of a change through real processes, written by ordinary SQL."""
 import json
+import os
 
 import pytest
 
@@ -96,16 +97,11 @@ def test_a_refused_change_is_shown_where_it_was_made(world):
     until(lambda: north.row("customer", "n2") == "at headquarters")
 
 
-def test_policy_brings_a_custom_table_and_column_end_to_end(world, tmp_path):
+def test_policy_brings_a_custom_table_and_column_end_to_end(world):
     north = world.branches["north"]
     policy = json.loads(world.hub.do("policy", "dump"))
     assert isinstance(policy, dict)
-    load = tmp_path / "policy.json"
-    load.write_text(json.dumps({
-        "custom_table": [{"name": "visa_case", "doc": "visa applications", "branch_writes": True,
-                          "columns": [{"name": "country", "type": "text", "doc": "country"},
-                                      {"name": "fee", "type": "real", "doc": "fee"}]}],
-        "custom_column": [{"table": "customer", "name": "shoe_size", "type": "int", "doc": "for rented boots"}]}), encoding="utf-8")
+    load = os.path.join(os.path.dirname(__file__), "../../deploy/sample/policy.json")
     world.hub.do("policy", "load", load)
     until(lambda: north.sql("SELECT count(*) FROM sqlite_master WHERE name='visa_case'") == [(1,)])
     until(lambda: any(c[1] == "shoe_size" for c in north.sql("PRAGMA table_info(customer)")))
@@ -114,11 +110,17 @@ def test_policy_brings_a_custom_table_and_column_end_to_end(world, tmp_path):
     world.in_sync()
     assert world.hub.query("SELECT country, fee FROM visa_case") == [("日本", 300.5)]
     assert world.hub.query("SELECT shoe_size FROM customer WHERE id='n1'") == [(42,)]
+    assert north.sql("SELECT name FROM tag WHERE id='vip'") == [("VIP",)]
+    # Taken again it changes nothing; taken back it goes.
+    world.hub.do("policy", "load", load)
+    assert json.loads(world.hub.do("policy", "dump"))["custom_table"][0]["id"] == "visa_case"
 
 
 def test_a_bad_policy_is_taken_whole_or_not_at_all(world, tmp_path):
     before = world.hub.do("policy", "dump")
-    for number, text in enumerate(["{", "[]", '{"custom_table":[{"name":"Bad Name"}]}', '{"no_such_table":[{}]}', '{"custom_table":[{"name":"ok_one"},{"name":"customer"}]}',
+    for number, text in enumerate(["{", "[]", '{"custom_table":[{"id":"x","number":1000,"name":"Bad Name"}]}', '{"no_such_table":[{"id":"x"}]}',
+                                   '{"tag":[{"id":"ok","name":"ok"},{"id":"no","name":12}]}',
+                                   '{"custom_table":[{"id":"a","number":1000,"name":"ok_one"},{"id":"b","number":1001,"name":"customer"}]}',
                                    "\xff\xfe", '{"a":' * 3000]):
         load = tmp_path / f"{number}.json"
         load.write_text(text, encoding="latin-1")
