@@ -50,9 +50,21 @@ void session_send(struct session *s, const struct wire_message *message) {
 
 void session_say_hold(struct session *s, enum trb_hold code, uint64_t sequence, const char *text) {
   s->hold_code = code;
-  session_send(
-      s, &(struct wire_message){.type = WIRE_hold,
-                                .hold = {.code = code, .sequence = sequence, .text = trb_slice_str(text ? text : "")}});
+  s->hold_sequence = sequence;
+  size_t len = text ? strlen(text) : 0, max = sizeof s->hold_text - 1;
+  if (len > max)
+    for (len = max; len && ((uint8_t)text[len] & 0xc0) == 0x80;) len--; /* at a character */
+  if (len) memcpy(s->hold_text, text, len);
+  s->hold_text[len] = 0;
+  session_repeat_hold(s);
+}
+
+void session_repeat_hold(struct session *s) {
+  s->hold_at_ms = s->now_ms;
+  session_send(s,
+               &(struct wire_message){
+                   .type = WIRE_hold,
+                   .hold = {.code = s->hold_code, .sequence = s->hold_sequence, .text = trb_slice_str(s->hold_text)}});
 }
 
 void session_say_fault(struct session *s, enum trb_fault code, uint64_t retry_ms, const char *text) {

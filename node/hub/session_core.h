@@ -17,6 +17,7 @@ enum {
   OLDS_MAX = 256,           /* old batches at the workers: TRB_CREDIT_BYTES / TRB_BATCH_COST_MIN */
   GROUP_COST_MIN = 4 << 10, /* a thousand changes are never smaller; bounds the batches of a group */
   CREDIT_STEP = TRB_CREDIT_BYTES / 4,
+  HOLD_AGAIN_MS = 10000,
   FAULTS_TOLD_MAX = 10, /* a peer that sends nonsense gets no longer told */
 };
 
@@ -69,7 +70,10 @@ struct session {
   size_t old_count;
   uint64_t old_cost;
   uint64_t gap_told;
-  uint32_t hold_code;
+  uint32_t hold_code; /* the latest hold, said again when the branch seems not to have heard it */
+  uint64_t hold_sequence;
+  int64_t hold_at_ms;
+  char hold_text[401];
 
   /* acks out */
   bool told_known;
@@ -100,6 +104,7 @@ struct session {
 struct output *session_output(struct session *s, enum session_do what);
 void session_send(struct session *s, const struct wire_message *message);
 void session_say_hold(struct session *s, enum trb_hold code, uint64_t sequence, const char *text);
+void session_repeat_hold(struct session *s);
 void session_say_fault(struct session *s, enum trb_fault code, uint64_t retry_ms, const char *text);
 /* Forgets what is not committed. */
 void session_forget(struct session *s);

@@ -132,7 +132,10 @@ static bool take_next(struct session *s, const struct trb_batch_header *header, 
 }
 
 static void on_batch(struct session *s, const struct wire_batch *batch) {
-  if (s->state != SESSION_STREAMING) return; /* sent before the hold was heard */
+  if (s->state != SESSION_STREAMING) { /* sent before the hold was heard, or it was lost */
+    if (s->state == SESSION_HELD && s->hold_code && s->now_ms - s->hold_at_ms >= HOLD_AGAIN_MS) session_repeat_hold(s);
+    return;
+  }
   struct trb_batch_header header;
   uint8_t hash[TRB_HASH_BYTES];
   trb_arena_reset(&s->arena);
