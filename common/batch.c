@@ -103,7 +103,7 @@ enum trb_status batch_seal(struct trb_batch *batch, const struct crypto_signer *
   TRB_BUF_AUTO raw = {0};
   TRB_BUF_AUTO zipped = {0};
   TRB_BUF_AUTO header = {0};
-  struct trb_slice body;
+  struct trb_slice body = {0};
   struct trb_batch_header *h = &batch->header;
   enum trb_status status = check_limits(batch, err);
   if (!status) status = make_body(batch, &raw, &zipped, &body, err);
@@ -314,7 +314,7 @@ enum trb_status batch_open(struct trb_slice sealed, const uint8_t sign_public[TR
                            struct trb_batch *ret, uint8_t ret_hash[TRB_HASH_BYTES], struct trb_error *err) {
   struct envelope envelope;
   struct trb_batch batch = {0};
-  struct trb_slice raw;
+  struct trb_slice raw = {0};
   enum trb_status status = split(sealed, &envelope, err);
   if (status) return status;
   /* The signature first: nothing else of a stranger's bytes is looked at. */

@@ -226,7 +226,8 @@ bool mp_at_end(const struct mp_reader *r) { return r->at == r->end; }
 
 /* Takes the next head; SHAPE_BAD (and failed) when there is none. */
 static inline struct token take(struct mp_reader *r) {
-  struct token t = r->failed ? (struct token){.shape = SHAPE_BAD} : read_token(r->at, r->end);
+  struct token t = {.shape = SHAPE_BAD};
+  if (!r->failed) t = read_token(r->at, r->end);
   if (t.shape == SHAPE_BAD)
     r->failed = true;
   else
