@@ -292,8 +292,8 @@ static void report_text(struct import *im, const struct import_source *s) {
   const struct import_tally *t = &im->tally;
   bool wrote = t->main_rows + t->contact_rows + t->other_rows > 0;
   report_issues(im);
-  fprintf(out, "%s %s: %s, %s\n", im->dry_run ? "dry run, nothing written" : "import",
-          im->dry_run || !wrote ? "" : im->id, im->name, import_encodings[s->encoding]);
+  const char *what = im->dry_run ? "dry run, nothing written" : wrote || t->updated ? "import " : "nothing new";
+  fprintf(out, "%s%s: %s, %s\n", what, wrote && !im->dry_run ? im->id : "", im->name, import_encodings[s->encoding]);
   report_counts(im, out);
   report_unkeyed(im, out);
   if (wrote && !im->dry_run && !im->cli->quiet)

@@ -290,6 +290,7 @@ static enum trb_status guess_complete(struct mapping *mapping, const struct trb_
                                       const struct trb_table *main, struct trb_error *err) {
   const struct mapping_rule *ordered = NULL;
   enum trb_status status = TRB_OK;
+  if (!mapping->rule_count) return TRB_OK; /* nothing was recognised: constants alone are no mapping */
   if (main->number == TRB_T_customer && !guess_has(mapping, "customer.kind", NULL))
     status = guess_add(mapping, catalogue, "customer.kind", "", "\"person\"", err);
   if (!status && guess_has(mapping, "payment.amount", NULL) && !guess_has(mapping, "payment.kind", NULL))

@@ -354,6 +354,8 @@ static void import_refuses_with_what_to_do(void **state) {
   assert_int_equal(IMPORT(f, "people.csv", "--nonsense"), CLI_USAGE);
   assert_int_equal(IMPORT(f, "odd.csv", "--table", "activity"), CLI_FAILED);
   check_says(f->err, "no column of odd.csv is recognised");
+  assert_int_equal(IMPORT(f, "odd.csv"), CLI_FAILED);
+  check_says(f->err, "no column of odd.csv is recognised");
   assert_int_equal(number(f, "SELECT count(*) FROM customer"), 0);
   assert_int_equal(number(f, "SELECT count(*) FROM _trb_import"), 0);
 }
