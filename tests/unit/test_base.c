@@ -31,6 +31,18 @@ static void fail_truncates_a_long_text(void **state) {
   assert_int_equal(strlen(err.text), sizeof err.text - 1);
 }
 
+static void buf_extend_gives_room_within_the_limit(void **state) {
+  (void)state;
+  TRB_BUF_AUTO buf = {.limit = 10};
+  assert_non_null(trb_buf_extend(&buf, 0));
+  assert_int_equal(buf.len, 0);
+  memcpy(trb_buf_extend(&buf, 4), "abcd", 4);
+  memcpy(trb_buf_extend(&buf, 6), "efghij", 6);
+  assert_string_equal(trb_buf_cstr(&buf), "abcdefghij");
+  assert_null(trb_buf_extend(&buf, 1));
+  assert_true(buf.failed);
+}
+
 static void buf_fails_at_its_limit_and_stays_failed(void **state) {
   (void)state;
   TRB_BUF_AUTO buf = {.limit = 10};
@@ -184,6 +196,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(fail_keeps_status_and_text),
       cmocka_unit_test(fail_truncates_a_long_text),
+      cmocka_unit_test(buf_extend_gives_room_within_the_limit),
       cmocka_unit_test(buf_fails_at_its_limit_and_stays_failed),
       cmocka_unit_test(buf_refuses_a_length_that_wraps),
       cmocka_unit_test(arena_keeps_to_its_limit_and_zeroes),

@@ -254,6 +254,17 @@ static void reader_takes_wide_forms_but_no_other_type(void **state) {
   assert_true(r.failed); /* does not fit an SQL integer */
 }
 
+static void get_container_refuses_a_count_beyond_the_bytes_left(void **state) {
+  (void)state;
+  static const uint8_t map[] = {0x82, 0, 0, 0}, array[] = {0x94, 0, 0, 0};
+  struct mp_reader r = mp_reader(trb_slice_of(map, sizeof map));
+  assert_int_equal(mp_get_map(&r), 0);
+  assert_true(r.failed);
+  r = mp_reader(trb_slice_of(array, sizeof array));
+  assert_int_equal(mp_get_array(&r), 0);
+  assert_true(r.failed);
+}
+
 static void get_value_refuses_bool_and_containers(void **state) {
   (void)state;
   static const char *const cases[] = {"c3", "90", "80"};
@@ -279,6 +290,7 @@ int main(void) {
       cmocka_unit_test(check_and_reader_refuse_every_truncation),
       cmocka_unit_test(reader_failure_is_sticky_and_gives_zeros),
       cmocka_unit_test(reader_takes_wide_forms_but_no_other_type),
+      cmocka_unit_test(get_container_refuses_a_count_beyond_the_bytes_left),
       cmocka_unit_test(get_value_refuses_bool_and_containers),
   };
   return cmocka_run_group_tests_name("mp", tests, NULL, NULL);
