@@ -67,8 +67,8 @@ struct trb_key_context {
 };
 struct trb_keys {
   size_t count;
-  struct trb_key key[TRB_KEYS_PER_VALUE_MAX];
   enum trb_key_reason reason; /* set when count is 0, or for the first part that made none */
+  struct trb_key key[TRB_KEYS_PER_VALUE_MAX]; /* last: a kept copy ends after `count` of them */
 };
 /* Never fails: bad UTF-8 and anything else gives count 0 and a reason. Bounded by TRB_KEY_INPUT_BYTES_MAX. */
 void key_normalise(enum trb_kind kind, struct trb_slice kind_name, struct trb_slice value, const struct trb_key_context *context,
