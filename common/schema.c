@@ -136,8 +136,8 @@ void schema_hub_table(const struct trb_table *table, struct trb_buf *out) {
   trb_buf_append_str(out,
                      "  _times BLOB, -- effective time (HLC) of each column\n"
                      "  _extra BLOB, -- columns this version does not know, raw\n"
-                     "  _accepted INTEGER, -- HLC of the last change\n"
-                     "  _pos INTEGER -- its position in that batch\n);\n");
+                     "  _accepted INTEGER, -- stamp of the first change ever accepted: commit HLC of its batch\n"
+                     "  _pos INTEGER -- and its position in that batch\n);\n");
   hub_indexes(table, out);
 }
 

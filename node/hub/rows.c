@@ -6,7 +6,6 @@
 
 #include "tributary/mp.h"
 #include "tributary/schema.h"
-#include "tributary/unify.h"
 
 struct row_table {
   const struct trb_table *table;
@@ -112,9 +111,11 @@ static enum trb_status read_row(struct trb_stmt *stmt, const struct trb_table *t
 enum trb_status rows_find(struct rows *rows, const struct trb_table *table, int64_t site, int64_t rid, struct trb_slice id,
                           struct trb_arena *arena, struct row *ret, bool *ret_found, struct trb_error *err) {
   struct row_table *t = find_table(rows, table);
-  if (rid == 0 && table->number == TRB_T_customer) {
-    enum trb_status status = record_intern(rows->db, site, id, &rid, err);
-    if (status != TRB_OK) return status;
+  if (rid == 0 && table->number == TRB_T_customer) { /* no index by id of its own: see schema_hub */
+    enum trb_status known =
+        db_get_int(rows->db, err, &rid, "SELECT rec FROM record WHERE site=?1 AND id=?2", "is", site, id);
+    if (known == TRB_ABSENT) *ret_found = false;
+    if (known != TRB_OK) return known == TRB_ABSENT ? TRB_OK : known;
   }
   struct trb_stmt **slot = rid ? &t->by_rid : &t->by_id;
   enum trb_status status =

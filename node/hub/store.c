@@ -344,7 +344,29 @@ static enum trb_status custom_columns(struct trb_db *db, struct trb_arena *arena
   return status;
 }
 
-enum trb_status store_load_catalogue(struct trb_db *db, struct trb_catalogue **ret, struct trb_error *err) {
+static void lay_table(struct trb_custom_table *list, size_t *count, const struct trb_custom_table *table) {
+  size_t at = 0;
+  while (at < *count && list[at].number != table->number) at++;
+  if (at == *count) {
+    if (*count == CUSTOM_MAX) return;
+    ++*count;
+  }
+  list[at] = *table;
+}
+
+static void lay_column(struct trb_custom_column *list, size_t *count, const struct trb_custom_column *column) {
+  size_t at = 0;
+  while (at < *count && (list[at].table != column->table || list[at].number != column->number)) at++;
+  if (at == *count) {
+    if (*count == CUSTOM_MAX) return;
+    ++*count;
+  }
+  list[at] = *column;
+}
+
+enum trb_status store_merge_catalogue(struct trb_db *db, const struct trb_custom_table *more_tables, size_t more_table,
+                                      const struct trb_custom_column *more_columns, size_t more_column,
+                                      struct trb_catalogue **ret, struct trb_error *err) {
   TRB_ARENA_AUTO arena = {0};
   struct trb_custom_table *tables = trb_arena_alloc(&arena, CUSTOM_MAX * sizeof *tables);
   struct trb_custom_column *columns = trb_arena_alloc(&arena, CUSTOM_MAX * sizeof *columns);
@@ -353,11 +375,17 @@ enum trb_status store_load_catalogue(struct trb_db *db, struct trb_catalogue **r
   enum trb_status status = custom_tables(db, &arena, tables, &table_count, err);
   if (status == TRB_OK) status = custom_columns(db, &arena, columns, &column_count, err);
   if (status != TRB_OK) return status;
+  for (size_t i = 0; i < more_table; i++) lay_table(tables, &table_count, &more_tables[i]);
+  for (size_t i = 0; i < more_column; i++) lay_column(columns, &column_count, &more_columns[i]);
   if (table_count == 0 && column_count == 0) {
     *ret = catalogue_builtin();
     return TRB_OK;
   }
   return catalogue_extend(tables, table_count, columns, column_count, ret, err);
+}
+
+enum trb_status store_load_catalogue(struct trb_db *db, struct trb_catalogue **ret, struct trb_error *err) {
+  return store_merge_catalogue(db, NULL, 0, NULL, 0, ret, err);
 }
 
 enum trb_status store_refresh_catalogue(struct store *s, struct trb_error *err) {

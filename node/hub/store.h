@@ -76,6 +76,10 @@ enum trb_status store_facts(struct store *s, int64_t site, struct site_facts **r
 
 /* Built in plus the rows of custom_table and custom_column, as this connection sees them. */
 enum trb_status store_load_catalogue(struct trb_db *db, struct trb_catalogue **ret, struct trb_error *err);
+/* The same with further definitions laid over those rows (same number: replaced). */
+enum trb_status store_merge_catalogue(struct trb_db *db, const struct trb_custom_table *tables, size_t table_count,
+                                      const struct trb_custom_column *columns, size_t column_count,
+                                      struct trb_catalogue **ret, struct trb_error *err);
 /* After such rows changed: new catalogue, missing tables and columns made, all in the open transaction. TRB_PEER: the definitions
  * clash; roll back. */
 enum trb_status store_refresh_catalogue(struct store *s, struct trb_error *err);
