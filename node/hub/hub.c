@@ -38,10 +38,10 @@ static void *worker_main(void *arg) {
 }
 
 static void render(struct trb_db *reader, struct hub_job *job) {
-  uint64_t version = job->version;
+  uint64_t version = job->after;
   job->status = db_begin_read(reader, &job->error);
   if (job->status != TRB_OK) return;
-  job->status = down_render(reader, job->catalogue, job->site, job->version, TRB_DOWN_BYTES_MAX, &job->rows, &version,
+  job->status = down_render(reader, job->catalogue, job->site, job->after, TRB_DOWN_BYTES_MAX, &job->rows, &version,
                             &job->more, &job->flags, &job->error);
   db_rollback(reader);
   if (job->status == TRB_OK)

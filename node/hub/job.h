@@ -69,7 +69,7 @@ struct hub_job {
   char region[8], area_code[8]; /* JOIN, out */
 
   /* RENDER, CLEAR_DOWN */
-  uint64_t version;
+  uint64_t after, version; /* RENDER: what was asked for, what it came to */
   bool more;
   uint32_t flags;
   struct trb_buf rows;

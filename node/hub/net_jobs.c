@@ -51,7 +51,7 @@ static void ask_writer(struct daemon *d, struct net_site *site, enum job_kind ki
 static void ask_down(struct daemon *d, struct net_site *site, uint64_t version) {
   struct hub_job *job = job_new(JOB_RENDER, site->no, site->name);
   if (!job) return;
-  job->version = version;
+  job->after = job->version = version;
   job->catalogue = catalogue_ref(d->catalogue);
   push(d, d->to_down, job);
 }
@@ -278,9 +278,9 @@ static void site_result(struct daemon *d, struct net_site *site, struct hub_job 
       break;
     case JOB_RENDER:
       if (ok) {
-        session_down(site->session, job->version, job->more, job->flags, trb_buf_slice(&job->rows));
+        session_down(site->session, job->after, job->version, job->more, job->flags, trb_buf_slice(&job->rows));
       } else {
-        session_down(site->session, job->version, false, 0, trb_slice_of(NULL, 0));
+        session_down(site->session, job->after, job->after, false, 0, trb_slice_of(NULL, 0));
         site->down_retry_ms = later;
       }
       break;
