@@ -29,6 +29,10 @@ const struct cli_command cli_commands[] = {
     {"rejected", NULL, "DIR [retry ID|all]", "changes set aside, with their reasons", help_rejected, cmd_rejected},
     {"rotate", NULL, "DIR", "new keys, signed by the old", help_rotate, cmd_rotate},
     {"verify", NULL, "DIR|BACKUP.db", "recompute everything and compare", help_verify, cmd_verify},
+    {"status", NULL, "DIR [--wait SECONDS] [--row TABLE/ID]", "is everything where it should be", help_status, cmd_status},
+    {"doctor", NULL, "DIR", "look at a node from outside, and say what to do", help_doctor, cmd_doctor},
+    {"metrics", NULL, "DIR", "numbers for Prometheus", help_metrics, cmd_metrics},
+    {"demo", NULL, "[--keep DIR] [--branches N]", "everything on one machine, with sample data", help_demo, cmd_demo},
     {"schema", NULL, "[DIR] [--sql|--markdown]", "the tables and columns", help_schema, cmd_schema},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
