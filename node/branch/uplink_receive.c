@@ -13,8 +13,9 @@ static bool all_zero(const uint8_t *p, size_t len) {
 
 /* The shortest round trip of the last 16 wins: the error of an offset is at most half of its round trip. */
 static void measure(struct uplink *u, int64_t sent_boot_ms, int64_t hub_ms) {
+  const int64_t limit = (int64_t)1 << 52;
   int64_t trip = u->now.boot_ms - sent_boot_ms;
-  if (trip < 0) return;
+  if (trip < 0 || hub_ms < 0 || hub_ms > limit) return;
   struct offset_sample *sample = &u->samples[u->sample_next];
   u->sample_next = (u->sample_next + 1) % OFFSET_SAMPLES;
   if (u->sample_count < OFFSET_SAMPLES) u->sample_count++;
