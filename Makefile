@@ -24,9 +24,9 @@ WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wformat=2 -Wvla
 CWARN := $(WARN) -Wstrict-prototypes -Wmissing-prototypes
 OPT_gcc := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 OPT_clang := $(OPT_gcc)
-OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan := -O1 -g -fsanitize=thread
-OPT_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -DTRB_FUZZ
+OPT_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize=vptr -fno-sanitize-recover=all -DTRB_FUZZ
 OPT := $(OPT_$(VARIANT))
 CPPFLAGS := -Iinclude -Iproto -I$(B)/gen -D_GNU_SOURCE -DTRB_VERSION='"$(VERSION)"' $(PKG_CFLAGS)
 CFLAGS := -std=c11 $(OPT) $(CWARN) -fPIE
