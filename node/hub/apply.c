@@ -301,7 +301,7 @@ static enum trb_status merge_store(struct work *w, struct merge *m, struct trb_e
   enum trb_status status = rows_replace(w->s->rows, w->table, w->context->site, w->change->id, &m->now, err);
   if (status != TRB_OK) return row_refused(w, status, err);
   if (!m->changed) return TRB_OK;
-  struct history_change what = history_of(w, w->change->op);
+  struct history_change what = history_of(w, (int)w->change->op);
   status = history_add(w->s, &what, &m->superseded, err);
   if (status == TRB_OK && !w->input->retry) {
     struct digest_entry *entry;
@@ -356,7 +356,7 @@ static enum trb_status remember_row(struct work *w, const struct row *old, struc
       uint16_t column = w->table->columns[i].number;
       history_note(&list, column, old->values[i], times_get(old->times, column));
     }
-  struct history_change what = history_of(w, w->change->op);
+  struct history_change what = history_of(w, (int)w->change->op);
   enum trb_status status = history_add(w->s, &what, &list, err);
   trb_buf_free(&list.body);
   return status;

@@ -379,7 +379,7 @@ struct writer {
 static void *writer_run(void *p) {
   struct writer *w = p;
   struct trb_db *db = NULL;
-  if (db_open(w->path, TRB_DB_WRITE, 2000, &db, NULL)) return NULL;
+  if (db_open(w->path, TRB_DB_WRITE, 20000, &db, NULL)) return NULL; /* sanitizers are slow */
   for (int i = 0; i < 50; i++) {
     if (db_exec(db, "INSERT INTO customer(kind,name)VALUES('person','同时')", NULL))
       w->locked++;
