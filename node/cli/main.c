@@ -5,6 +5,7 @@
 #include "commands.h"
 
 const struct cli_command cli_commands[] = {
+    {"demo", NULL, "[--keep DIR] [--branches N]", "everything on one machine, with sample data", help_demo, cmd_demo},
     {"hub", "init", "DIR --name NAME [--listen ENDPOINT] [--advertise ENDPOINT] [--journal DIR]",
      "make headquarters' directory", help_hub_init, cmd_hub_init},
     {"hub", "run", "DIR", "run headquarters' daemon in the foreground", help_hub_run, cmd_hub_run},
@@ -16,24 +17,24 @@ const struct cli_command cli_commands[] = {
     {"hub", "resume", "DIR SITE [--reason TEXT]", "take them again", help_hub_resume, cmd_hub_resume},
     {"hub", "revoke", "DIR SITE [--reason TEXT] [--yes]", "shut a branch's machine out", help_hub_revoke,
      cmd_hub_revoke},
-    {"hub", "backup", "DIR FILE", "copy hub.db while it runs, and verify the copy", help_hub_backup, cmd_hub_backup},
     {"hub", "go", "DIR [--yes]", "let branches go on after a restore that lost writes", help_hub_go, cmd_hub_go},
+    {"hub", "backup", "DIR FILE", "copy hub.db while it runs, and verify the copy", help_hub_backup, cmd_hub_backup},
     {"branch", "join", "DIR TOKEN|--token-file FILE [--timeout 30s]", "make a branch from a token", help_branch_join,
      cmd_branch_join},
     {"branch", "run", "DIR [--once]", "run a branch's daemon in the foreground", help_branch_run, cmd_branch_run},
     {"import", NULL,
      "DIR [FILE.csv] [--map FILE] [--table T] [--where COLUMN=VALUE] [--dry-run] [--update] | DIR --undo IMPORT|last",
      "read customers, contacts or any branch table from CSV, undoable", help_import, cmd_import},
+    {"status", NULL, "DIR [--wait SECONDS] [--row TABLE/ID]", "is everything where it should be", help_status,
+     cmd_status},
     {"policy", NULL, "DIR dump | load FILE [--dry-run] | get KEY | set KEY VALUE", "headquarters' rules", help_policy,
      cmd_policy},
     {"rejected", NULL, "DIR [retry ID|all]", "changes set aside, with their reasons", help_rejected, cmd_rejected},
     {"rotate", NULL, "DIR", "new keys, signed by the old", help_rotate, cmd_rotate},
     {"verify", NULL, "DIR|BACKUP.db", "recompute everything and compare", help_verify, cmd_verify},
-    {"status", NULL, "DIR [--wait SECONDS] [--row TABLE/ID]", "is everything where it should be", help_status, cmd_status},
+    {"schema", NULL, "[DIR] [--sql|--markdown]", "the tables and columns", help_schema, cmd_schema},
     {"doctor", NULL, "DIR", "look at a node from outside, and say what to do", help_doctor, cmd_doctor},
     {"metrics", NULL, "DIR", "numbers for Prometheus", help_metrics, cmd_metrics},
-    {"demo", NULL, "[--keep DIR] [--branches N]", "everything on one machine, with sample data", help_demo, cmd_demo},
-    {"schema", NULL, "[DIR] [--sql|--markdown]", "the tables and columns", help_schema, cmd_schema},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
 
