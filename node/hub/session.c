@@ -288,10 +288,12 @@ static void keep_ack(struct session *s, uint64_t sequence, struct trb_slice ack)
 
 void session_committed(struct session *s, uint64_t sequence, const uint8_t hash[TRB_HASH_BYTES], struct trb_slice ack) {
   if (!s->attached || sequence > s->seen_max) return; /* of a stream before */
-  if (sequence > s->stream.acked_sequence)
+  if (sequence > s->stream.acked_sequence) {
     commit_in_order(s, sequence, hash);
-  else
+    if (s->backlog) s->backlog--; /* the branch counts anew at its next PING */
+  } else {
     finish_old(s, sequence);
+  }
   if (s->state == SESSION_STREAMING && s->told_known && sequence > s->told && sequence <= s->seen)
     keep_ack(s, sequence, ack);
 }
