@@ -56,6 +56,7 @@ struct fixture {
   do {                                                                             \
     struct trb_error e_ = {0};                                                     \
     struct trb_error *err = &e_;                                                   \
+    (void)err;                                                                     \
     enum trb_status s_ = (call);                                                   \
     if (s_ != TRB_OK) fail_msg("%s: %s: %s", #call, trb_status_name(s_), e_.text); \
   } while (0)

@@ -110,7 +110,7 @@ static enum trb_status on_fault(const struct wire_fault *fault, struct trb_error
           "the token was used already by another machine (%.*s): ask headquarters for a new one, and who used it", len,
           text);
     case TRB_FAULT_RATE:
-      return trb_fail(err, TRB_AGAIN, "too many attempts: try again in %llu seconds",
+      return trb_fail(err, TRB_FULL, "too many attempts: try again in %llu seconds",
                       (unsigned long long)(fault->retry_ms + 999) / 1000);
     case TRB_FAULT_PROTOCOL:
       return trb_fail(err, TRB_PEER, "headquarters speaks another version of the protocol (%.*s): update this program",
@@ -170,7 +170,7 @@ static enum trb_status try_address(struct join *join, struct link_context *conte
   if (status == TRB_OK) status = talk(join, client, hello, until_us, err);
   link_client_close(&client);
   if (status == TRB_OK) snprintf(join->endpoint, sizeof join->endpoint, "%s", endpoint);
-  return status == TRB_PEER && !join->joined ? TRB_PEER : status;
+  return status;
 }
 
 static enum trb_status ask_hub(struct join *join, struct trb_error *err) {
@@ -187,11 +187,11 @@ static enum trb_status ask_hub(struct join *join, struct trb_error *err) {
   while (status == TRB_AGAIN && seal_now_us() < join->until_us) {
     for (size_t i = 0; i < join->token->endpoint_count && status == TRB_AGAIN; i++)
       status = try_address(join, context, join->token->endpoints[i], trb_buf_slice(&hello), err);
-    if (status == TRB_AGAIN && strstr(err->text, "too many attempts")) break;
     if (status == TRB_AGAIN)
       link_wait(NULL, NULL, NULL, NULL, 0, left_ms(join->until_us) < 500 ? left_ms(join->until_us) : 500, NULL);
   }
   link_context_free(&context);
+  if (status == TRB_FULL) return TRB_AGAIN; /* the hub says when */
   if (status == TRB_AGAIN && !join->reached && join->token->endpoint_count)
     return trb_fail(err, TRB_AGAIN,
                     "headquarters cannot be reached at %s: is the address right and the hub running? The same command "

@@ -18,7 +18,7 @@
 #define SETTLE_US (2 * MS) /* after a write that may not be a commit yet */
 #define RETRY_MIN_MS 1
 #define RETRY_MAX_MS 50
-#define LOCKED_ALARM_US (5000 * MS)
+#define LOCKED_ALARM_US (3000 * MS)
 #define TRIM_AFTER_US (200 * MS)
 #define CHECK_US (5000 * MS)
 #define SCRUB_PAUSE_US (5 * MS)
