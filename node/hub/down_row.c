@@ -75,9 +75,15 @@ enum trb_status down_party(struct down_renderer *r, int64_t party, struct trb_er
   r->lists_loaded = false;
   r->watched = false;
   enum trb_status status = view_load(&r->view, party, err);
+  bool shared = false;
   for (size_t i = 0; status == TRB_OK && i < r->view.record_count; i++)
-    if (r->view.records[i].site_no == r->viewer->no) r->watched = true;
-  return status == TRB_OK ? visibility_lock_of(r->db, party, r->viewer->no, &r->lock, err) : status;
+    if (r->view.records[i].site_no == r->viewer->no)
+      r->watched = true;
+    else
+      shared = true;
+  if (status == TRB_OK) status = visibility_lock_of(r->db, party, r->viewer->no, &r->lock, err);
+  if (status == TRB_OK && !shared) r->lock = VISIBILITY_BOOKING; /* all of it is the viewer's own */
+  return status;
 }
 
 enum trb_status down_party_of(struct down_renderer *r, int64_t site_no, struct trb_slice id, int64_t *ret_rec,

@@ -9,6 +9,10 @@ const char *golden_status_name(enum golden_contact_status status) {
   return names[status];
 }
 
+bool golden_kind_has_main(enum trb_kind kind) {
+  return kind == TRB_KIND_MOBILE || kind == TRB_KIND_EMAIL || kind == TRB_KIND_WECHAT;
+}
+
 static bool own(const struct golden_contact *c) {
   return c->used_by.len == 0 || trb_slice_equal(c->used_by, trb_slice_str("self"));
 }
@@ -81,6 +85,23 @@ static bool main_before(const struct golden_contact *contacts, const struct gold
   return c > 0;
 }
 
+/* One main of each kind that the golden row names; of the other kinds whatever was marked. */
+static void choose_main(const struct golden_contact *contacts, struct golden_unified_contact *all, size_t count) {
+  size_t best[TRB_KIND_OTHER + 1];
+  for (size_t k = 0; k <= TRB_KIND_OTHER; k++) best[k] = SIZE_MAX;
+  for (size_t i = 0; i < count; i++) {
+    enum trb_kind kind = kind_of(contacts[all[i].best].kind);
+    if (golden_kind_has_main(kind)) {
+      bool better = best[kind] == SIZE_MAX || main_before(contacts, &all[i], &all[best[kind]]);
+      if (usable(all[i].status) > 0 && better) best[kind] = i;
+    } else {
+      for (size_t j = all[i].first; j < all[i].first + all[i].count; j++) all[i].main = all[i].main || contacts[j].main;
+    }
+  }
+  for (size_t k = 0; k <= TRB_KIND_OTHER; k++)
+    if (best[k] != SIZE_MAX) all[best[k]].main = true;
+}
+
 size_t golden_contacts(const struct golden_member *members, struct golden_contact *contacts, size_t count,
                        struct golden_unified_contact *ret) {
   if (count > 1) qsort(contacts, count, sizeof *contacts, by_key);
@@ -92,13 +113,6 @@ size_t golden_contacts(const struct golden_member *members, struct golden_contac
     u->count = i - u->first;
     group(members, contacts, u);
   }
-  for (size_t i = 0; i < n; i++) { /* one main of each kind; kinds are few */
-    bool best = usable(ret[i].status) > 0;
-    for (size_t j = 0; best && j < n; j++)
-      if (j != i && trb_slice_equal(contacts[ret[i].best].kind, contacts[ret[j].best].kind) &&
-          main_before(contacts, &ret[j], &ret[i]))
-        best = false;
-    ret[i].main = best;
-  }
+  choose_main(contacts, ret, n);
   return n;
 }

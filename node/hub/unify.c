@@ -167,6 +167,7 @@ enum trb_status unify_note_of(struct unify *u, int64_t rec, struct unify_note **
   if (!row) return trb_fail(err, TRB_STORE, "hub.db: record %lld is missing", (long long)rec);
   struct unify_note *note = &u->notes[u->note_count];
   *note = (struct unify_note){.rec = rec, .site = stmt_int(stmt, 0), .party = stmt_int(stmt, 2)};
+  note->party_before = note->party;
   note->class_before = note->class_now = stmt_int(stmt, 1);
   note->stamp = (struct party_stamp){(trb_hlc)stmt_int(stmt, 3), stmt_int(stmt, 4)};
   u->slots[slot_of(u, rec)] = (uint32_t)(++u->note_count);

@@ -27,6 +27,41 @@ static enum trb_status remove_row(struct unify *u, int64_t anchor, struct trb_er
   return status == TRB_OK ? db_run(u->db, err, "DELETE FROM unlocked WHERE party = ?1", "i", anchor) : status;
 }
 
+/* The main contact of a kind is another now: the rows of both change. */
+static enum trb_status note_main(struct unify *u, struct trb_slice value, enum trb_kind kind, struct trb_error *err) {
+  struct party_view *view = &u->view;
+  enum trb_status status = TRB_OK;
+  for (size_t i = 0; status == TRB_OK && i < view->unified_count; i++) {
+    const struct golden_contact *best = &view->contacts[view->unified[i].best];
+    if (kind_of(best->kind) != kind || !trb_slice_equal(golden_contact_value(best), value)) continue;
+    int64_t num = down_num(TRB_T_contact, view->contacts[view->unified[i].named].rid);
+    for (size_t m = 0; status == TRB_OK && m < view->record_count; m++)
+      status = unify_put_down(u, view->records[m].site_no, DOWN_ROW, num, (struct trb_slice){0}, err);
+  }
+  return status;
+}
+
+static const struct {
+  uint16_t column;
+  enum trb_kind kind;
+} MAINS[] = {
+    {TRB_C_unified_customer_main_mobile, TRB_KIND_MOBILE},
+    {TRB_C_unified_customer_main_email, TRB_KIND_EMAIL},
+    {TRB_C_unified_customer_main_wechat, TRB_KIND_WECHAT},
+};
+
+static enum trb_status note_mains(struct unify *u, struct trb_stmt *stored, const struct trb_value *row, struct trb_error *err) {
+  enum trb_status status = TRB_OK;
+  for (size_t k = 0; status == TRB_OK && k < sizeof MAINS / sizeof *MAINS; k++) {
+    size_t index = table_column_index(u->golden_table, MAINS[k].column);
+    struct trb_value old = stmt_value(stored, (int)index + 1);
+    if (trb_value_equal(old, row[index])) continue;
+    if (old.type == TRB_TEXT) status = note_main(u, old.s, MAINS[k].kind, err);
+    if (status == TRB_OK && row[index].type == TRB_TEXT) status = note_main(u, row[index].s, MAINS[k].kind, err);
+  }
+  return status;
+}
+
 static enum trb_status stored_equals(struct unify *u, const struct trb_value *row, bool *ret_there, bool *ret_equal,
                                      bool *ret_name, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
@@ -39,7 +74,7 @@ static enum trb_status stored_equals(struct unify *u, const struct trb_value *ro
   *ret_name = trb_value_equal(stmt_value(stmt, (int)name + 1), row[name]);
   for (size_t i = 0; *ret_equal && i < u->golden_table->column_count; i++)
     *ret_equal = trb_value_equal(stmt_value(stmt, (int)i + 1), row[i]);
-  return TRB_OK;
+  return *ret_equal ? TRB_OK : note_mains(u, stmt, row, err);
 }
 
 static enum trb_status write_row(struct unify *u, const struct trb_value *row, struct trb_error *err) {

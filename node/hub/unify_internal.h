@@ -15,6 +15,7 @@
 struct unify_note { /* a record touched in this transaction */
   int64_t rec, site;
   int64_t party; /* its anchor as stored before this transaction's resolution */
+  int64_t party_before;              /* and it stays this one */
   int64_t class_before, class_now;
   struct party_stamp stamp;
   bool resolve; /* lost a linking claim, or its class changed: its party may fall apart */

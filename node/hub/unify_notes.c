@@ -87,6 +87,72 @@ enum trb_status unify_note_record(struct unify *u, const struct unify_sitelist *
   return status == TRB_OK ? down_rows_of_record(u->db, rec, note_row, &n, err) : status;
 }
 
+/* ---- rows that are out of sight ---- */
+
+static uint16_t down_table(uint16_t source) {
+  switch (source) {
+    case TRB_T_contact: return TRB_T_unified_contact;
+    case TRB_T_preference: return TRB_T_unified_preference;
+    case TRB_T_tag_on: return TRB_T_unified_tag;
+    case TRB_T_relation: return TRB_T_unified_relation;
+    default: return TRB_T_unified_event;
+  }
+}
+
+/* Id of the unified row a source row stands for: site/id, for events table/site/id, for the second and later keys of a cell
+ * site/id/part (down_row_id makes the same). */
+static enum trb_status put_gone(struct unify *u, const struct unify_sitelist *sites, uint16_t source, const char *site, struct trb_slice row_id,
+                                size_t part, struct trb_error *err) {
+  TRB_BUF_AUTO id = {0};
+  uint16_t table = down_table(source);
+  if (table == TRB_T_unified_event) trb_buf_printf(&id, "%s/", catalogue_table(u->catalogue, source)->name);
+  trb_buf_printf(&id, "%s/", site);
+  trb_buf_append_slice(&id, row_id);
+  if (part > 1) trb_buf_printf(&id, "/%zu", part);
+  if (id.failed) return nomem(err);
+  enum trb_status status = TRB_OK;
+  for (size_t i = 0; status == TRB_OK && i < sites->count; i++)
+    status = unify_put_down(u, sites->site[i], DOWN_GONE, table, trb_buf_slice(&id), err);
+  return status;
+}
+
+/* A row that still exists but hangs on something else now. Named by its id, not its number: it may be deleted before the entry is sent. */
+static enum trb_status note_row_gone(void *context, uint16_t table, int64_t rid, struct trb_error *err) {
+  const struct row_notes *n = context;
+  TRB_BUF_AUTO sql = {0};
+  TRB_STMT_AUTO *stmt = NULL;
+  bool row = false;
+  if (table == TRB_T_contact) return TRB_OK; /* with its parts: contacts_gone */
+  trb_buf_printf(&sql, "SELECT s.name, x.id FROM \"%s\" x JOIN site_no s ON s.no = x._site WHERE x._rid = ?1",
+                 catalogue_table(n->u->catalogue, table)->name);
+  enum trb_status status = db_queryf(n->u->db, err, &stmt, trb_buf_cstr(&sql), "i", rid);
+  if (status == TRB_OK) status = stmt_step(stmt, &row, err);
+  return status == TRB_OK && row ? put_gone(n->u, n->sites, table, stmt_text(stmt, 0), stmt_slice(stmt, 1), 0, err) : status;
+}
+
+static enum trb_status contacts_gone(struct unify *u, const struct unify_sitelist *sites, int64_t rec, struct trb_error *err) {
+  TRB_STMT_AUTO *stmt = NULL;
+  enum trb_status status = db_queryf(u->db, err, &stmt,
+                                     "SELECT s.name, c.id, k.part FROM row_key k CROSS JOIN contact c ON c._rid = k.rid "
+                                     "JOIN site_no s ON s.no = c._site WHERE k.rec = ?1 AND k.tbl = 3",
+                                     "i", rec);
+  bool row = true;
+  while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row)
+    status = put_gone(u, sites, TRB_T_contact, stmt_text(stmt, 0), stmt_slice(stmt, 1), (size_t)stmt_int(stmt, 2), err);
+  return status;
+}
+
+/* These sites see nothing of the record any more. */
+static enum trb_status note_left(struct unify *u, const struct unify_sitelist *sites, int64_t rec, struct trb_error *err) {
+  enum trb_status status = TRB_OK;
+  if (!sites->count) return TRB_OK;
+  for (size_t i = 0; status == TRB_OK && i < sites->count; i++)
+    status = unify_put_down(u, sites->site[i], DOWN_RECORD, rec, NOTHING, err);
+  if (status == TRB_OK) status = contacts_gone(u, sites, rec, err);
+  struct row_notes n = {u, sites};
+  return status == TRB_OK ? down_rows_of_record(u->db, rec, note_row_gone, &n, err) : status;
+}
+
 /* ---- relations ---- */
 
 enum trb_status unify_note_relations_to(struct unify *u, int64_t site_no, const char *site, struct trb_slice id,
@@ -129,6 +195,7 @@ struct party_sites { /* before or after, by anchor ascending */
   struct {
     int64_t party;
     struct unify_sitelist sites;
+    bool headquarters; /* holds a card too */
   } * of;
 };
 
@@ -137,7 +204,7 @@ static int by_number(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-static struct unify_sitelist *sites_of(const struct party_sites *p, int64_t party) {
+static size_t party_index(const struct party_sites *p, int64_t party) {
   size_t low = 0, high = p->count;
   while (low < high) {
     size_t middle = (low + high) / 2;
@@ -146,7 +213,15 @@ static struct unify_sitelist *sites_of(const struct party_sites *p, int64_t part
     else
       high = middle;
   }
-  return &p->of[low].sites;
+  return low;
+}
+static struct unify_sitelist *sites_of(const struct party_sites *p, int64_t party) {
+  return &p->of[party_index(p, party)].sites;
+}
+/* A party of one site hides nothing from it; with a second one the locks begin. */
+static bool is_shared(const struct party_sites *p, int64_t party) {
+  size_t at = party_index(p, party);
+  return p->of[at].sites.count + p->of[at].headquarters > 1;
 }
 
 static bool party_sites_init(struct unify *u, struct party_sites *p, const struct unify_member *members, size_t count,
@@ -162,7 +237,9 @@ static bool party_sites_init(struct unify *u, struct party_sites *p, const struc
   for (size_t i = 0; ok && i < count; i++) {
     const struct unify_member *m = &members[i];
     bool live = (after ? m->class_now : m->class_before) != 0;
-    if (live && m->site != TRB_HQ_SITE_NO) ok = sitelist_add(sites_of(p, after ? m->new_party : m->old_party), m->site);
+    int64_t party = after ? m->new_party : m->old_party;
+    if (live && m->site == TRB_HQ_SITE_NO) p->of[party_index(p, party)].headquarters = true;
+    if (live && m->site != TRB_HQ_SITE_NO) ok = sitelist_add(sites_of(p, party), m->site);
   }
   return ok;
 }
@@ -174,17 +251,19 @@ static bool has_moved(const struct unify_member *m) {
   return m->old_party != m->new_party || (m->class_before != 0) != (m->class_now != 0);
 }
 
-/* The sites that must hear of all rows of one member again. */
-static bool concerned(const struct unify_member *m, const struct unify_sitelist *old, const struct unify_sitelist *new,
-                      struct unify_sitelist *ret) {
+/* The sites that must hear of all rows of one member again, and those that see none of them any more. */
+static bool concerned(const struct unify_member *m, const struct party_sites *before, const struct party_sites *after,
+                      struct unify_sitelist *ret, struct unify_sitelist *ret_left) {
+  const struct unify_sitelist *old = sites_of(before, m->old_party), *new = sites_of(after, m->new_party);
+  bool all = has_moved(m) || is_shared(before, m->old_party) != is_shared(after, m->new_party);
   static const struct unify_sitelist none = {0};
   if (m->class_before == 0) old = &none;
   if (m->class_now == 0) new = &none;
   bool ok = true;
   for (size_t i = 0; ok && i < old->count; i++)
-    if (has_moved(m) || !sitelist_has(new, old->site[i])) ok = sitelist_add(ret, old->site[i]);
+    if (!sitelist_has(new, old->site[i])) ok = sitelist_add(ret_left, old->site[i]);
   for (size_t i = 0; ok && i < new->count; i++)
-    if (has_moved(m) || !sitelist_has(old, new->site[i])) ok = sitelist_add(ret, new->site[i]);
+    if (all || !sitelist_has(old, new->site[i])) ok = sitelist_add(ret, new->site[i]);
   return ok;
 }
 
@@ -194,11 +273,13 @@ static enum trb_status note_members(struct unify *u, const struct unify_member *
   enum trb_status status = TRB_OK;
   for (size_t i = 0; status == TRB_OK && i < count; i++) {
     const struct unify_member *m = &members[i];
-    struct unify_sitelist sites = {0};
-    bool ok = concerned(m, sites_of(old, m->old_party), sites_of(new, m->new_party), &sites);
+    struct unify_sitelist sites = {0}, left = {0};
+    bool ok = concerned(m, old, new, &sites, &left);
     status = ok ? unify_note_record(u, &sites, m->rec, err) : nomem(err);
-    if (status == TRB_OK && (sites.count || has_moved(m))) status = relations_to_record(u, m->rec, err);
+    if (status == TRB_OK) status = note_left(u, &left, m->rec, err);
+    if (status == TRB_OK && (sites.count || left.count || has_moved(m))) status = relations_to_record(u, m->rec, err);
     sitelist_done(&sites);
+    sitelist_done(&left);
     struct unify_note *note = unify_note_find(u, m->rec);
     if (note) note->audience = audience;
   }
@@ -322,33 +403,13 @@ static enum trb_status note_equal_rows(struct unify *u, int64_t party, struct tr
   return status;
 }
 
-static uint16_t down_table(uint16_t source) {
-  switch (source) {
-    case TRB_T_contact: return TRB_T_unified_contact;
-    case TRB_T_preference: return TRB_T_unified_preference;
-    case TRB_T_tag_on: return TRB_T_unified_tag;
-    case TRB_T_relation: return TRB_T_unified_relation;
-    default: return TRB_T_unified_event;
-  }
-}
-
-/* Id of the unified row a source row stands for: site/id, for events table/site/id, for the second and later keys of a
- * cell site/id/part (down_row_id makes the same). */
-static enum trb_status note_gone(struct unify *u, const struct unify_change *c, size_t part,
-                                 const struct unify_sitelist *sites, struct trb_error *err) {
+static enum trb_status change_gone(struct unify *u, const struct unify_change *c, bool left, const struct unify_sitelist *sites,
+                                   struct trb_error *err) {
   const struct sitebook_entry *site;
   enum trb_status status = sitebook_get(&u->sites, u->db, c->site, &site, err);
-  if (status != TRB_OK) return status;
-  TRB_BUF_AUTO id = {0};
-  uint16_t table = down_table(c->table);
-  if (table == TRB_T_unified_event) trb_buf_printf(&id, "%s/", catalogue_table(u->catalogue, c->table)->name);
-  trb_buf_printf(&id, "%s/", site->name);
-  trb_buf_append_slice(&id, c->id);
-  if (part > 1) trb_buf_printf(&id, "/%zu", part);
-  if (id.failed) return nomem(err);
-  for (size_t i = 0; status == TRB_OK && i < sites->count; i++)
-    status = unify_put_down(u, sites->site[i], DOWN_GONE, table, trb_buf_slice(&id), err);
-  return status;
+  for (size_t part = 2; status == TRB_OK && part <= c->parts_before; part++)
+    status = put_gone(u, sites, c->table, site->name, c->id, part, err);
+  return status == TRB_OK && left ? put_gone(u, sites, c->table, site->name, c->id, 0, err) : status;
 }
 
 static enum trb_status note_change_for(struct unify *u, const struct unify_change *c, int64_t rec,
@@ -365,11 +426,15 @@ static enum trb_status note_change_for(struct unify *u, const struct unify_chang
   if (status == TRB_OK) status = unify_watchers(u, party, &sites, err);
   if (status == TRB_OK && note && note->audience && !sitelist_add_all(&sites, note->audience)) status = nomem(err);
   struct row_notes n = {u, &sites};
-  for (size_t part = 2; status == TRB_OK && part <= c->parts_before; part++)
-    status = note_gone(u, c, part, &sites, err);
-  if (status == TRB_OK) status = c->deleted ? note_gone(u, c, 0, &sites, err) : note_row(&n, c->table, c->rid, err);
-  for (size_t i = 0; status == TRB_OK && i < c->key_count; i++)
+  bool left = c->deleted || rec != c->rec_after;
+  if (status == TRB_OK && c->site) status = change_gone(u, c, left, &sites, err);
+  if (status == TRB_OK && !c->site && left) status = note_row_gone(&n, c->table, c->rid, err); /* through its booking or ticket */
+  if (status == TRB_OK && !left) status = note_row(&n, c->table, c->rid, err);
+  for (size_t i = 0; status == TRB_OK && i < c->key_count; i++) {
     status = note_equal_rows(u, party, u->keys[c->key_first + i], &sites, err);
+    if (status == TRB_OK && note && note->party_before != party) /* those it left behind */
+      status = note_equal_rows(u, note->party_before, u->keys[c->key_first + i], &sites, err);
+  }
   sitelist_done(&sites);
   return status;
 }
@@ -379,7 +444,7 @@ enum trb_status unify_note_changes(struct unify *u, struct trb_error *err) {
   for (size_t i = 0; status == TRB_OK && i < u->change_count; i++) {
     const struct unify_change *c = &u->changes[i];
     if (c->rec_before && c->rec_before != c->rec_after) status = note_change_for(u, c, c->rec_before, err);
-    if (status == TRB_OK) status = note_change_for(u, c, c->rec_after ? c->rec_after : c->rec_before, err);
+    if (status == TRB_OK && c->rec_after) status = note_change_for(u, c, c->rec_after, err);
   }
   return status;
 }
