@@ -1,5 +1,5 @@
-/* unify_fixture: a hub.db in memory-like speed, rows written as apply writes them, and a branch's replica fed with what is rendered for it.
- * Used by test_unify.c, test_down.c, test_find.c and bench_unify.c. */
+/* unify_fixture: a hub.db in memory-like speed, rows written as apply writes them, and a branch's replica fed with what
+ * is rendered for it. Used by test_unify.c, test_down.c, test_find.c and bench_unify.c. */
 #ifndef TRIBUTARY_TESTS_UNIFY_FIXTURE_H
 #define TRIBUTARY_TESTS_UNIFY_FIXTURE_H
 
@@ -24,14 +24,14 @@ struct fx {
   struct trb_db *db;
   struct trb_catalogue *catalogue;
   struct unify *u;
-  trb_hlc now; /* stamps and times of fx_put: one tick a call */
+  trb_hlc now;       /* stamps and times of fx_put: one tick a call */
   uint64_t held[16]; /* version each replica holds, by site number */
   struct trb_error err;
 };
 
-#define FX_OK(fx, call)                                                                      \
-  do {                                                                                       \
-    enum trb_status fx_status = (call);                                                      \
+#define FX_OK(fx, call)                                                                                 \
+  do {                                                                                                  \
+    enum trb_status fx_status = (call);                                                                 \
     if (fx_status != TRB_OK) fail_msg("%s: %s: %s", #call, trb_status_name(fx_status), (fx)->err.text); \
   } while (0)
 
@@ -41,7 +41,8 @@ static inline void fx_open(struct fx *fx) {
   snprintf(fx->path, sizeof fx->path, "/tmp/trb-unify-%d-%d.db", (int)getpid(), number++);
   unlink(fx->path);
   FX_OK(fx, db_open(fx->path, TRB_DB_CREATE, 0, &fx->db, &fx->err));
-  FX_OK(fx, db_exec(fx->db, "PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA cache_size=-200000;", &fx->err));
+  FX_OK(fx,
+        db_exec(fx->db, "PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA cache_size=-200000;", &fx->err));
   FX_OK(fx, db_exec(fx->db, trb_sql_hub, &fx->err));
   fx->catalogue = catalogue_builtin();
   TRB_BUF_AUTO sql = {0};
@@ -76,8 +77,8 @@ struct fx_change { /* put: the whole row; else only the cells named; count 0 and
   uint32_t position;
 };
 
-static inline void fx_read(struct fx *fx, const struct trb_table *t, int64_t rid, struct trb_arena *arena, struct trb_value **ret,
-                           struct trb_slice *ret_times) {
+static inline void fx_read(struct fx *fx, const struct trb_table *t, int64_t rid, struct trb_arena *arena,
+                           struct trb_value **ret, struct trb_slice *ret_times) {
   TRB_BUF_AUTO sql = {0};
   schema_hub_select_rid(t, &sql);
   TRB_STMT_AUTO *stmt = NULL;
@@ -110,8 +111,8 @@ static inline int64_t fx_rid(struct fx *fx, const struct trb_table *t, int64_t s
   return rid;
 }
 
-static inline void fx_write(struct fx *fx, const struct trb_table *t, int64_t rid, const struct fx_change *c, struct trb_slice times,
-                            const struct trb_value *values) {
+static inline void fx_write(struct fx *fx, const struct trb_table *t, int64_t rid, const struct fx_change *c,
+                            struct trb_slice times, const struct trb_value *values) {
   TRB_BUF_AUTO sql = {0};
   schema_hub_upsert(t, &sql);
   TRB_STMT_AUTO *stmt = NULL;
@@ -127,7 +128,9 @@ static inline void fx_write(struct fx *fx, const struct trb_table *t, int64_t ri
   FX_OK(fx, stmt_step(stmt, &row, &fx->err));
 }
 
-static inline int fx_by_column(const void *a, const void *b) { return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b; }
+static inline int fx_by_column(const void *a, const void *b) {
+  return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
+}
 
 /* One change as apply makes it: inside the caller's transaction. */
 static inline void fx_apply(struct fx *fx, const struct fx_change *c) {
@@ -139,10 +142,12 @@ static inline void fx_apply(struct fx *fx, const struct fx_change *c) {
   struct trb_value *before, *after = trb_arena_alloc(&arena, t->column_count * sizeof *after);
   fx_read(fx, t, rid, &arena, &before, &times);
   bool delete = !c->put && c->count == 0;
-  if (delete && !before) return;
-  FX_OK(fx, db_get_int(fx->db, &fx->err, &seen, "SELECT count(*) FROM test_seen WHERE tbl = ?1 AND site = ?2 AND id = ?3", "iis",
-                       (int64_t)t->number, c->site, id));
-  FX_OK(fx, db_run(fx->db, &fx->err, "INSERT OR IGNORE INTO test_seen VALUES(?1, ?2, ?3)", "iis", (int64_t)t->number, c->site, id));
+  if (delete &&!before) return;
+  FX_OK(fx,
+        db_get_int(fx->db, &fx->err, &seen, "SELECT count(*) FROM test_seen WHERE tbl = ?1 AND site = ?2 AND id = ?3",
+                   "iis", (int64_t)t->number, c->site, id));
+  FX_OK(fx, db_run(fx->db, &fx->err, "INSERT OR IGNORE INTO test_seen VALUES(?1, ?2, ?3)", "iis", (int64_t)t->number,
+                   c->site, id));
   if (before && !c->put) memcpy(after, before, t->column_count * sizeof *after);
   uint16_t columns[16];
   trb_hlc set[16];
@@ -163,8 +168,15 @@ static inline void fx_apply(struct fx *fx, const struct fx_change *c) {
   } else {
     fx_write(fx, t, rid, c, trb_buf_slice(&blob), after);
   }
-  struct unify_row row = {.table = t, .site = c->site, .rid = rid, .id = id, .before = before, .after = delete ? NULL : after,
-                          .accepted = c->accepted, .position = c->position, .first = seen == 0};
+  struct unify_row row = {.table = t,
+                          .site = c->site,
+                          .rid = rid,
+                          .id = id,
+                          .before = before,
+                          .after = delete ? NULL : after,
+                          .accepted = c->accepted,
+                          .position = c->position,
+                          .first = seen == 0};
   FX_OK(fx, unify_row(fx->u, &row, &fx->err));
 }
 
@@ -176,7 +188,8 @@ static inline struct unify_sites fx_commit(struct fx *fx) {
   return dirty;
 }
 
-/* One row in a transaction of its own (or in the open one): pairs of column and text ("#12" an integer, "%1.5" a real, NULL is NULL). */
+/* One row in a transaction of its own (or in the open one): pairs of column and text ("#12" an integer, "%1.5" a real,
+ * NULL is NULL). */
 static inline struct trb_value fx_value(const char *text) {
   if (!text) return trb_null();
   if (text[0] == '#') return trb_int(atoll(text + 1));
@@ -184,7 +197,8 @@ static inline struct trb_value fx_value(const char *text) {
   return trb_text(text);
 }
 static inline void fx_put_as(struct fx *fx, bool put, int64_t site, const char *table, const char *id, va_list args) {
-  struct fx_change c = {.site = site, .table = table, .id = id, .put = put, .accepted = fx->now += 1u << 20, .time = fx->now};
+  struct fx_change c = {
+      .site = site, .table = table, .id = id, .put = put, .accepted = fx->now += 1u << 20, .time = fx->now};
   for (const char *column; (column = va_arg(args, const char *)) != NULL; c.count++)
     c.cells[c.count] = (struct fx_cell){column, fx_value(va_arg(args, const char *))};
   bool own = !db_in_transaction(fx->db);
@@ -256,16 +270,19 @@ static inline size_t fx_take(struct fx *fx, int64_t as, struct trb_slice rows) {
     assert_false(r.failed);
     assert_true(op == 1 || op == 3);
     if (op == 1)
-      FX_OK(fx, db_run(fx->db, &fx->err, "INSERT OR REPLACE INTO test_replica VALUES(?1, ?2, ?3, ?4)", "iisb", as, table, id, cells));
+      FX_OK(fx, db_run(fx->db, &fx->err, "INSERT OR REPLACE INTO test_replica VALUES(?1, ?2, ?3, ?4)", "iisb", as,
+                       table, id, cells));
     else
-      FX_OK(fx, db_run(fx->db, &fx->err, "DELETE FROM test_replica WHERE site = ?1 AND tbl = ?2 AND id = ?3", "iis", as, table, id));
+      FX_OK(fx, db_run(fx->db, &fx->err, "DELETE FROM test_replica WHERE site = ?1 AND tbl = ?2 AND id = ?3", "iis", as,
+                       table, id));
   }
   assert_true(mp_at_end(&r));
   return count;
 }
 
 /* Everything pending for a site into its replica, acknowledged; returns rows. */
-static inline size_t fx_pull_from(struct fx *fx, int64_t site, int64_t as, uint64_t *version, size_t max_bytes, uint32_t *ret_flags) {
+static inline size_t fx_pull_from(struct fx *fx, int64_t site, int64_t as, uint64_t *version, size_t max_bytes,
+                                  uint32_t *ret_flags) {
   size_t rows = 0;
   *ret_flags = 0;
   for (bool more = true; more;) {
@@ -291,22 +308,25 @@ static inline const char *fx_held(struct fx *fx, int64_t site) { /* ids by table
   char sql[256];
   TRB_BUF_AUTO out = {0};
   snprintf(sql, sizeof sql,
-           "SELECT group_concat(tbl || ':' || id, ' ') FROM (SELECT tbl, id FROM test_replica WHERE site = %d ORDER BY tbl, id)",
+           "SELECT group_concat(tbl || ':' || id, ' ') FROM (SELECT tbl, id FROM test_replica WHERE site = %d ORDER BY "
+           "tbl, id)",
            (int)site);
   db_get_bytes(fx->db, NULL, &out, sql, "");
   snprintf(text, sizeof text, "%s", trb_buf_cstr(&out));
   return text;
 }
 /* The value of a cell of a replica's row, as text; "(none)" or "(null)". */
-static inline const char *fx_cell_of(struct fx *fx, int64_t site, const char *table, const char *id, const char *column) {
+static inline const char *fx_cell_of(struct fx *fx, int64_t site, const char *table, const char *id,
+                                     const char *column) {
   static char text[8][512];
   static int turn;
   char *out = text[turn = (turn + 1) % 8];
   const struct trb_table *t = catalogue_named(fx->catalogue, table);
   TRB_STMT_AUTO *stmt = NULL;
   bool row = false;
-  FX_OK(fx, db_queryf(fx->db, &fx->err, &stmt, "SELECT cells FROM test_replica WHERE site = ?1 AND tbl = ?2 AND id = ?3", "iit", site,
-                      (int64_t)t->number, id));
+  FX_OK(fx,
+        db_queryf(fx->db, &fx->err, &stmt, "SELECT cells FROM test_replica WHERE site = ?1 AND tbl = ?2 AND id = ?3",
+                  "iit", site, (int64_t)t->number, id));
   FX_OK(fx, stmt_step(stmt, &row, &fx->err));
   if (!row) return "(none)";
   struct mp_reader r = mp_reader(stmt_slice(stmt, 0));
@@ -325,7 +345,9 @@ static inline const char *fx_cell_of(struct fx *fx, int64_t site, const char *ta
 static inline void fx_print_rows(struct fx *fx, int64_t site, const char *answer) {
   TRB_STMT_AUTO *stmt = NULL;
   bool row = true;
-  FX_OK(fx, db_queryf(fx->db, &fx->err, &stmt, "SELECT site, tbl, id, cells FROM test_replica WHERE site IN (?1, ?1 + 100) ORDER BY 2, 3, 1", "i", site));
+  FX_OK(fx, db_queryf(fx->db, &fx->err, &stmt,
+                      "SELECT site, tbl, id, cells FROM test_replica WHERE site IN (?1, ?1 + 100) ORDER BY 2, 3, 1",
+                      "i", site));
   while (stmt_step(stmt, &row, &fx->err) == TRB_OK && row) {
     char name[600];
     snprintf(name, sizeof name, "%s:%s", stmt_text(stmt, 1), stmt_text(stmt, 2));
@@ -353,8 +375,10 @@ static inline void fx_check_replica(struct fx *fx, int64_t site) {
   assert_int_equal(flags & 6, 6);
   char sql[512];
   snprintf(sql, sizeof sql,
-           "SELECT coalesce((SELECT group_concat(CASE WHEN site < 100 THEN 'stale ' ELSE 'missing ' END || tbl || ':' || id, '; ') FROM (SELECT site, tbl, id FROM "
-           "test_replica a WHERE site IN (%d, %d) AND NOT EXISTS(SELECT 1 FROM test_replica b WHERE b.site = %d - a.site AND b.tbl = "
+           "SELECT coalesce((SELECT group_concat(CASE WHEN site < 100 THEN 'stale ' ELSE 'missing ' END || tbl || ':' "
+           "|| id, '; ') FROM (SELECT site, tbl, id FROM "
+           "test_replica a WHERE site IN (%d, %d) AND NOT EXISTS(SELECT 1 FROM test_replica b WHERE b.site = %d - "
+           "a.site AND b.tbl = "
            "a.tbl AND b.id = a.id AND b.cells = a.cells))), 'equal')",
            (int)site, (int)(100 + site), (int)(100 + 2 * site));
   const char *answer = fx_text(fx, sql);

@@ -110,9 +110,9 @@ struct golden_unified_contact {
   bool main;
   enum golden_contact_status status;
 };
-/* Sorts `contacts` by key and groups them; `ret` has room for `count`. The main mobile, email and wechat: status works or none
- * before the others (wrong, dead and suppressed are never main), the customer's own before others', marked main,
- * verified latest, most recent, on most rows, then content. Of other kinds those marked main are. */
+/* Sorts `contacts` by key and groups them; `ret` has room for `count`. The main mobile, email and wechat: status works
+ * or none before the others (wrong, dead and suppressed are never main), the customer's own before others', marked
+ * main, verified latest, most recent, on most rows, then content. Of other kinds those marked main are. */
 size_t golden_contacts(const struct golden_member *members, struct golden_contact *contacts, size_t count,
                        struct golden_unified_contact *ret);
 bool golden_kind_has_main(enum trb_kind kind); /* mobile, email, wechat: the golden row names one of each */

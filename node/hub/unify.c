@@ -62,6 +62,7 @@ void unify_close(struct unify **u_p) {
   free(u->changes);
   free(u->keys);
   free(u->extras);
+  free(u->told);
   free(u->golden_select);
   free(u->golden_insert);
   if (u->catalogue) catalogue_unref(&u->catalogue);
@@ -81,6 +82,8 @@ void unify_forget(struct unify *u) {
   if (u->slots) memset(u->slots, 0, u->slot_count * sizeof *u->slots);
   u->keys_policy_changed = u->golden_policy_changed = u->visibility_changed = u->all_sites_dirty = false;
   u->rec_floor = INT64_MAX;
+  u->told_count = 0;
+  if (u->told) memset(u->told, 0, u->told_size * sizeof *u->told);
   u->rec_cached = 0;
   if (u->policies_loaded) golden_policy_done(&u->golden_policy);
   u->policies_loaded = false;
@@ -394,11 +397,19 @@ static enum trb_status touch_row(struct unify *u, uint16_t table, int64_t rid, i
 
 struct dependent {
   struct unify *u;
-  int64_t before, after;
+  int64_t before, after, own;
 };
+static enum trb_status owner_of_event(void *context, const struct timeline_event *event, struct trb_error *err) {
+  struct dependent *d = context;
+  return event->owner_site ? record_intern(d->u->db, event->owner_site, event->owner_id, &d->own, err) : TRB_OK;
+}
 static enum trb_status touch_dependent(void *context, uint16_t table, int64_t rid, struct trb_error *err) {
   struct dependent *d = context;
-  return touch_row(d->u, table, rid, d->before, d->after, err);
+  d->own = 0; /* a payment may name another customer than its booking, and still tells the booking's title */
+  enum trb_status status = timeline_of_row(d->u->db, table, rid, owner_of_event, d, err);
+  if (status == TRB_ABSENT) status = TRB_OK;
+  if (status == TRB_OK && d->own && d->own != d->after) status = touch_row(d->u, table, rid, d->own, d->own, err);
+  return status == TRB_OK ? touch_row(d->u, table, rid, d->before, d->after, err) : status;
 }
 
 static bool feeds_golden(uint16_t table) {
@@ -447,7 +458,7 @@ static enum trb_status owned_row(struct unify *u, const struct unify_row *row, s
     before = 0; /* its subject may have changed */
   const struct sitebook_entry *site;
   status = sitebook_get(&u->sites, u->db, row->site, &site, err);
-  struct dependent d = {u, before, after};
+  struct dependent d = {u, before, after, 0};
   if (status == TRB_OK)
     status = timeline_dependents(u->db, table, row->site, site->name, row->id, touch_dependent, &d, err);
   return status;

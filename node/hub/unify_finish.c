@@ -123,6 +123,17 @@ static enum trb_status flush_extras(struct unify *u, struct trb_error *err) {
   return status;
 }
 
+/* What a site sees of a golden row also depends on what its own records say (values it holds itself are not masked). */
+static enum trb_status note_own_golden(struct unify *u, struct trb_error *err) {
+  enum trb_status status = TRB_OK;
+  for (size_t i = 0; status == TRB_OK && i < u->note_count; i++) {
+    const struct unify_note *note = &u->notes[i];
+    if (note->golden && note->class_now != 0 && !unify_is_alone(u, note))
+      status = unify_put_down(u, note->site, DOWN_GOLDEN, note->party, (struct trb_slice){0}, err);
+  }
+  return status;
+}
+
 static enum trb_status finish(struct unify *u, struct trb_error *err) {
   int64_t *parties = NULL, version = 0;
   size_t count = 0;
@@ -134,6 +145,7 @@ static enum trb_status finish(struct unify *u, struct trb_error *err) {
   for (size_t i = 0; status == TRB_OK && i < count; i++) status = unify_store_golden(u, parties[i], err);
   if (status == TRB_OK && u->golden_policy_changed) status = store_all_golden(u, err);
   if (status == TRB_OK) status = unify_note_changes(u, err);
+  if (status == TRB_OK) status = note_own_golden(u, err);
   if (status == TRB_OK && u->visibility_changed) status = note_visibility(u, err);
   if (status == TRB_OK) status = flush_extras(u, err);
   if (status == TRB_OK && u->version != version) status = down_version_write(u->db, u->version, err);

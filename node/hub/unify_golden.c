@@ -50,7 +50,8 @@ static const struct {
     {TRB_C_unified_customer_main_wechat, TRB_KIND_WECHAT},
 };
 
-static enum trb_status note_mains(struct unify *u, struct trb_stmt *stored, const struct trb_value *row, struct trb_error *err) {
+static enum trb_status note_mains(struct unify *u, struct trb_stmt *stored, const struct trb_value *row,
+                                  struct trb_error *err) {
   enum trb_status status = TRB_OK;
   for (size_t k = 0; status == TRB_OK && k < sizeof MAINS / sizeof *MAINS; k++) {
     size_t index = table_column_index(u->golden_table, MAINS[k].column);

@@ -14,8 +14,8 @@
 
 struct unify_note { /* a record touched in this transaction */
   int64_t rec, site;
-  int64_t party; /* its anchor as stored before this transaction's resolution */
-  int64_t party_before;              /* and it stays this one */
+  int64_t party;        /* its anchor as stored before this transaction's resolution */
+  int64_t party_before; /* and it stays this one */
   int64_t class_before, class_now;
   struct party_stamp stamp;
   bool resolve; /* lost a linking claim, or its class changed: its party may fall apart */
@@ -78,6 +78,8 @@ struct unify {
   char rec_cached_id[TRB_ID_BYTES_MAX + 1];
   size_t rec_cached_len;
   struct unify_sitelist dirty;
+  uint64_t *told; /* owned open hash of (party, key) whose equal rows were noted */
+  size_t told_count, told_size;
   int64_t version; /* last down version given; valid within unify_finish */
 };
 

@@ -99,10 +99,10 @@ static uint16_t down_table(uint16_t source) {
   }
 }
 
-/* Id of the unified row a source row stands for: site/id, for events table/site/id, for the second and later keys of a cell
- * site/id/part (down_row_id makes the same). */
-static enum trb_status put_gone(struct unify *u, const struct unify_sitelist *sites, uint16_t source, const char *site, struct trb_slice row_id,
-                                size_t part, struct trb_error *err) {
+/* Id of the unified row a source row stands for: site/id, for events table/site/id, for the second and later keys of a
+ * cell site/id/part (down_row_id makes the same). */
+static enum trb_status put_gone(struct unify *u, const struct unify_sitelist *sites, uint16_t source, const char *site,
+                                struct trb_slice row_id, size_t part, struct trb_error *err) {
   TRB_BUF_AUTO id = {0};
   uint16_t table = down_table(source);
   if (table == TRB_T_unified_event) trb_buf_printf(&id, "%s/", catalogue_table(u->catalogue, source)->name);
@@ -116,7 +116,8 @@ static enum trb_status put_gone(struct unify *u, const struct unify_sitelist *si
   return status;
 }
 
-/* A row that still exists but hangs on something else now. Named by its id, not its number: it may be deleted before the entry is sent. */
+/* A row that still exists but hangs on something else now. Named by its id, not its number: it may be deleted before
+ * the entry is sent. */
 static enum trb_status note_row_gone(void *context, uint16_t table, int64_t rid, struct trb_error *err) {
   const struct row_notes *n = context;
   TRB_BUF_AUTO sql = {0};
@@ -127,15 +128,18 @@ static enum trb_status note_row_gone(void *context, uint16_t table, int64_t rid,
                  catalogue_table(n->u->catalogue, table)->name);
   enum trb_status status = db_queryf(n->u->db, err, &stmt, trb_buf_cstr(&sql), "i", rid);
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
-  return status == TRB_OK && row ? put_gone(n->u, n->sites, table, stmt_text(stmt, 0), stmt_slice(stmt, 1), 0, err) : status;
+  return status == TRB_OK && row ? put_gone(n->u, n->sites, table, stmt_text(stmt, 0), stmt_slice(stmt, 1), 0, err)
+                                 : status;
 }
 
-static enum trb_status contacts_gone(struct unify *u, const struct unify_sitelist *sites, int64_t rec, struct trb_error *err) {
+static enum trb_status contacts_gone(struct unify *u, const struct unify_sitelist *sites, int64_t rec,
+                                     struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(u->db, err, &stmt,
-                                     "SELECT s.name, c.id, k.part FROM row_key k CROSS JOIN contact c ON c._rid = k.rid "
-                                     "JOIN site_no s ON s.no = c._site WHERE k.rec = ?1 AND k.tbl = 3",
-                                     "i", rec);
+  enum trb_status status =
+      db_queryf(u->db, err, &stmt,
+                "SELECT s.name, c.id, k.part FROM row_key k CROSS JOIN contact c ON c._rid = k.rid "
+                "JOIN site_no s ON s.no = c._site WHERE k.rec = ?1 AND k.tbl = 3",
+                "i", rec);
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row)
     status = put_gone(u, sites, TRB_T_contact, stmt_text(stmt, 0), stmt_slice(stmt, 1), (size_t)stmt_int(stmt, 2), err);
@@ -143,7 +147,8 @@ static enum trb_status contacts_gone(struct unify *u, const struct unify_sitelis
 }
 
 /* These sites see nothing of the record any more. */
-static enum trb_status note_left(struct unify *u, const struct unify_sitelist *sites, int64_t rec, struct trb_error *err) {
+static enum trb_status note_left(struct unify *u, const struct unify_sitelist *sites, int64_t rec,
+                                 struct trb_error *err) {
   enum trb_status status = TRB_OK;
   if (!sites->count) return TRB_OK;
   for (size_t i = 0; status == TRB_OK && i < sites->count; i++)
@@ -383,8 +388,43 @@ enum trb_status unify_note_group(struct unify *u, const struct unify_member *mem
 
 /* ---- rows that changed by themselves ---- */
 
+/* Was this key of this party told already in this transaction? A crowd on one phone asks once. */
+static bool told_already(struct unify *u, int64_t party, struct trb_slice key, bool *ret_ok) {
+  uint64_t h = (uint64_t)party * 0x9E3779B97F4A7C15u ^ 14695981039346656037u;
+  for (size_t i = 0; i < key.len; i++) h = (h ^ key.data[i]) * 1099511628211u;
+  h |= 1; /* 0 is an empty slot */
+  *ret_ok = true;
+  if (u->told_count * 2 >= u->told_size) {
+    size_t size = u->told_size ? u->told_size * 2 : 256;
+    uint64_t *told = calloc(size, sizeof *told);
+    if (!told) return *ret_ok = false;
+    for (size_t i = 0; i < u->told_size; i++)
+      for (size_t at = u->told[i]; u->told[i]; at++)
+        if (!told[at & (size - 1)]) {
+          told[at & (size - 1)] = u->told[i];
+          break;
+        }
+    free(u->told);
+    u->told = told;
+    u->told_size = size;
+  }
+  for (size_t at = h;; at++) {
+    uint64_t *slot = &u->told[at & (u->told_size - 1)];
+    if (*slot == h) return true;
+    if (*slot) continue;
+    *slot = h;
+    u->told_count++;
+    return false;
+  }
+}
+
+/* The row that names the unified one, and the row that may have until now: those of touched records from the earliest
+ * on, up to the first record that this transaction did not touch. */
 static enum trb_status note_equal_rows(struct unify *u, int64_t party, struct trb_slice key,
                                        const struct unify_sitelist *sites, struct trb_error *err) {
+  bool ok;
+  if (told_already(u, party, key, &ok)) return TRB_OK;
+  if (!ok) return nomem(err);
   TRB_STMT_AUTO *stmt = NULL;
   enum trb_status status =
       db_queryf(u->db, err, &stmt,
@@ -393,18 +433,20 @@ static enum trb_status note_equal_rows(struct unify *u, int64_t party, struct tr
                 "k.tbl IN (3, 10, 27) AND r.class <> 0 AND coalesce(r.party, r.rec) = ?2 ORDER BY r.hlc, r.pos",
                 "si", key, party);
   bool row = true;
-  int64_t first = 0;
+  int64_t last = 0;
   struct row_notes n = {u, sites};
+  bool settled = false;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
-    if (first && stmt_int(stmt, 2) != first) break;
-    first = stmt_int(stmt, 2);
+    if (settled && stmt_int(stmt, 2) != last) break;
+    last = stmt_int(stmt, 2);
+    settled = unify_note_find(u, last) == NULL;
     status = note_row(&n, (uint16_t)stmt_int(stmt, 0), stmt_int(stmt, 1), err);
   }
   return status;
 }
 
-static enum trb_status change_gone(struct unify *u, const struct unify_change *c, bool left, const struct unify_sitelist *sites,
-                                   struct trb_error *err) {
+static enum trb_status change_gone(struct unify *u, const struct unify_change *c, bool left,
+                                   const struct unify_sitelist *sites, struct trb_error *err) {
   const struct sitebook_entry *site;
   enum trb_status status = sitebook_get(&u->sites, u->db, c->site, &site, err);
   for (size_t part = 2; status == TRB_OK && part <= c->parts_before; part++)
@@ -428,7 +470,8 @@ static enum trb_status note_change_for(struct unify *u, const struct unify_chang
   struct row_notes n = {u, &sites};
   bool left = c->deleted || rec != c->rec_after;
   if (status == TRB_OK && c->site) status = change_gone(u, c, left, &sites, err);
-  if (status == TRB_OK && !c->site && left) status = note_row_gone(&n, c->table, c->rid, err); /* through its booking or ticket */
+  if (status == TRB_OK && !c->site && left)
+    status = note_row_gone(&n, c->table, c->rid, err); /* through its booking or ticket */
   if (status == TRB_OK && !left) status = note_row(&n, c->table, c->rid, err);
   for (size_t i = 0; status == TRB_OK && i < c->key_count; i++) {
     status = note_equal_rows(u, party, u->keys[c->key_first + i], &sites, err);

@@ -1,5 +1,6 @@
-/* unify_verify: everything again from the source rows, compared with what is stored (see unify.h). Keys are made anew from the rows, parties by
- * the pure core from those keys and the records' stamps, golden rows by the loader of the writer over the parties so found. */
+/* unify_verify: everything again from the source rows, compared with what is stored (see unify.h). Keys are made anew
+ * from the rows, parties by the pure core from those keys and the records' stamps, golden rows by the loader of the
+ * writer over the parties so found. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,11 +45,11 @@ static void note(struct verifier *v, int64_t *counter, struct trb_error *err, co
 
 static enum trb_status load_records(struct verifier *v, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status =
-      db_queryf(v->db, err, &stmt,
-                "SELECT r.rec, r.site, r.id, coalesce(r.party, r.rec), r.class, r.hlc, r.pos, c.kind, c._rid FROM record r "
-                "LEFT JOIN customer c ON c._rid = r.rec ORDER BY r.rec",
-                "");
+  enum trb_status status = db_queryf(
+      v->db, err, &stmt,
+      "SELECT r.rec, r.site, r.id, coalesce(r.party, r.rec), r.class, r.hlc, r.pos, c.kind, c._rid FROM record r "
+      "LEFT JOIN customer c ON c._rid = r.rec ORDER BY r.rec",
+      "");
   bool row = true, ok = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
     if (!unify_grow((void **)&v->records, v->record_count, &v->record_cap, sizeof *v->records)) return nomem(err);
@@ -86,7 +87,8 @@ static enum trb_status add_keys(struct verifier *v, const struct trb_table *tabl
   for (size_t i = 0; i < keys->count; i++) {
     if (!unify_grow((void **)&v->keys, v->key_count, &v->key_cap, sizeof *v->keys)) return nomem(err);
     struct made_key *k = &v->keys[v->key_count++];
-    *k = (struct made_key){.rec = rec, .table = table->number, .rid = rid, .part = keys->count == 1 ? 0 : (int64_t)i + 1};
+    *k = (struct made_key){
+        .rec = rec, .table = table->number, .rid = rid, .part = keys->count == 1 ? 0 : (int64_t)i + 1};
     k->key = trb_arena_copy(&v->arena, trb_slice_str(keys->key[i].text), &ok);
     k->links = keys->key[i].links;
     k->class = !rec ? CLAIMS_CLASS_STATUS : k->links && at != SIZE_MAX ? v->records[at].class : 0;
@@ -99,9 +101,10 @@ static enum trb_status keys_of_table(struct verifier *v, uint16_t number, struct
   bool speaks = number == TRB_T_contact_status || number == TRB_T_suppression;
   TRB_BUF_AUTO sql = {0};
   trb_buf_printf(&sql, "SELECT x._rid,x._site,%s",
-                 speaks                     ? "0"
-                 : number == TRB_T_customer ? "x._rid"
-                                            : "(SELECT rec FROM record r WHERE r.site = x._site AND r.id = x.customer_id)");
+                 speaks ? "0"
+                 : number == TRB_T_customer
+                     ? "x._rid"
+                     : "(SELECT rec FROM record r WHERE r.site = x._site AND r.id = x.customer_id)");
   for (size_t i = 0; i < table->column_count; i++) trb_buf_printf(&sql, ",x.\"%s\"", table->columns[i].name);
   trb_buf_printf(&sql, " FROM \"%s\" x", table->name);
   if (sql.failed) return nomem(err);
@@ -132,8 +135,9 @@ static int by_row(const void *a, const void *b) {
 }
 
 static bool key_equals(struct trb_stmt *stmt, const struct made_key *k) {
-  return stmt_int(stmt, 0) == k->rec && stmt_int(stmt, 1) == k->table && stmt_int(stmt, 2) == k->rid && stmt_int(stmt, 3) == k->part &&
-         trb_slice_equal(stmt_slice(stmt, 4), k->key) && (stmt_int(stmt, 5) != 0) == k->links && !stmt_is_null(stmt, 6);
+  return stmt_int(stmt, 0) == k->rec && stmt_int(stmt, 1) == k->table && stmt_int(stmt, 2) == k->rid &&
+         stmt_int(stmt, 3) == k->part && trb_slice_equal(stmt_slice(stmt, 4), k->key) &&
+         (stmt_int(stmt, 5) != 0) == k->links && !stmt_is_null(stmt, 6);
 }
 
 /* Both tables at once: each row of row_key with its row of claim, in the order of the made keys. */
@@ -141,16 +145,17 @@ static enum trb_status compare_keys(struct verifier *v, struct trb_error *err) {
   if (v->key_count > 1) qsort(v->keys, v->key_count, sizeof *v->keys, by_row);
   v->report.claims = (int64_t)v->key_count;
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status =
-      db_queryf(v->db, err, &stmt,
-                "SELECT k.rec, k.tbl, k.rid, k.part, k.key, k.links, c.rec FROM row_key k LEFT JOIN record r ON r.rec = k.rec "
-                "LEFT JOIN claim c ON c.key = k.key AND c.tbl = k.tbl AND c.rid = k.rid AND c.rec = k.rec AND "
-                "c.class = CASE WHEN k.rec = 0 THEN -1 WHEN k.links THEN r.class ELSE 0 END ORDER BY k.rec, k.tbl, k.rid, k.part",
-                "");
+  enum trb_status status = db_queryf(
+      v->db, err, &stmt,
+      "SELECT k.rec, k.tbl, k.rid, k.part, k.key, k.links, c.rec FROM row_key k LEFT JOIN record r ON r.rec = k.rec "
+      "LEFT JOIN claim c ON c.key = k.key AND c.tbl = k.tbl AND c.rid = k.rid AND c.rec = k.rec AND "
+      "c.class = CASE WHEN k.rec = 0 THEN -1 WHEN k.links THEN r.class ELSE 0 END ORDER BY k.rec, k.tbl, k.rid, k.part",
+      "");
   bool row = true;
   size_t i = 0;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
-    if (i >= v->key_count || !key_equals(stmt, &v->keys[i])) note(v, &v->report.claim_differences, err, "keys of record", stmt_int(stmt, 0));
+    if (i >= v->key_count || !key_equals(stmt, &v->keys[i]))
+      note(v, &v->report.claim_differences, err, "keys of record", stmt_int(stmt, 0));
     i++;
   }
   int64_t claims = 0;
@@ -176,7 +181,8 @@ static enum trb_status compare_parties(struct verifier *v, struct trb_error *err
   if (status == TRB_OK) status = parties_resolve(records, v->record_count, claims, n, v->anchors, err);
   for (size_t i = 0; status == TRB_OK && i < v->record_count; i++) {
     if (v->records[i].class != 0 && v->anchors[i] == i) v->report.parties++;
-    if (v->records[v->anchors[i]].rec != v->records[i].party) note(v, &v->report.party_differences, err, "party of record", v->records[i].rec);
+    if (v->records[v->anchors[i]].rec != v->records[i].party)
+      note(v, &v->report.party_differences, err, "party of record", v->records[i].rec);
   }
   free(records);
   free(claims);
@@ -185,8 +191,8 @@ static enum trb_status compare_parties(struct verifier *v, struct trb_error *err
 
 /* ---- golden rows ---- */
 
-static enum trb_status compare_row(struct verifier *v, struct party_view *view, const struct trb_table *table, const char *select,
-                                   struct trb_error *err) {
+static enum trb_status compare_row(struct verifier *v, struct party_view *view, const struct trb_table *table,
+                                   const char *select, struct trb_error *err) {
   struct golden_field fields[GOLDEN_FIELDS];
   struct trb_value *row = trb_arena_alloc(&view->arena, table->column_count * sizeof *row);
   if (!row) return nomem(err);
@@ -197,7 +203,8 @@ static enum trb_status compare_row(struct verifier *v, struct party_view *view, 
   if (status == TRB_OK) status = stmt_step(stmt, &found, err);
   if (status != TRB_OK) return status;
   if (found) equal = trb_slice_equal(stmt_slice(stmt, 0), view->id);
-  for (size_t i = 0; found && equal && i < table->column_count; i++) equal = trb_value_equal(stmt_value(stmt, (int)i + 1), row[i]);
+  for (size_t i = 0; found && equal && i < table->column_count; i++)
+    equal = trb_value_equal(stmt_value(stmt, (int)i + 1), row[i]);
   if (!found || !equal) note(v, &v->report.golden_differences, err, "golden row of party", view->anchor);
   return TRB_OK;
 }
@@ -219,7 +226,8 @@ static enum trb_status compare_golden(struct verifier *v, struct trb_error *err)
   view_done(&view);
   int64_t stored = 0;
   if (status == TRB_OK) status = db_get_int(v->db, err, &stored, "SELECT count(*) FROM unified_customer", "");
-  if (status == TRB_OK && stored != v->report.parties) note(v, &v->report.golden_differences, err, "number of golden rows", stored);
+  if (status == TRB_OK && stored != v->report.parties)
+    note(v, &v->report.golden_differences, err, "number of golden rows", stored);
   return status;
 }
 
@@ -234,13 +242,14 @@ static void verifier_done(struct verifier *v) {
 
 enum trb_status unify_verify(struct trb_db *reader, const struct trb_catalogue *catalogue, struct unify_report *ret,
                              struct trb_error *err) {
-  static const uint16_t tables[] = {TRB_T_customer, TRB_T_contact, TRB_T_identity_document, TRB_T_preference, TRB_T_tag_on,
-                                    TRB_T_contact_status, TRB_T_suppression};
+  static const uint16_t tables[] = {TRB_T_customer, TRB_T_contact,        TRB_T_identity_document, TRB_T_preference,
+                                    TRB_T_tag_on,   TRB_T_contact_status, TRB_T_suppression};
   struct verifier v = {.db = reader, .catalogue = catalogue};
   enum trb_status status = claims_policy_load(&v.key_policy, reader, err);
   if (status == TRB_OK) status = golden_policy_load(&v.golden_policy, reader, err);
   if (status == TRB_OK) status = load_records(&v, err);
-  for (size_t i = 0; status == TRB_OK && i < sizeof tables / sizeof *tables; i++) status = keys_of_table(&v, tables[i], err);
+  for (size_t i = 0; status == TRB_OK && i < sizeof tables / sizeof *tables; i++)
+    status = keys_of_table(&v, tables[i], err);
   if (status == TRB_OK) status = compare_keys(&v, err);
   if (status == TRB_OK) status = compare_parties(&v, err);
   if (status == TRB_OK) status = compare_golden(&v, err);

@@ -1,4 +1,5 @@
-/* The unified view over a real SQLite: parties, golden rows and what branches are told, row by row and as properties of random histories. */
+/* The unified view over a real SQLite: parties, golden rows and what branches are told, row by row and as properties of
+ * random histories. */
 #include "unify_fixture.h"
 
 static void two_branches_with_one_mobile_are_one_party(void **state) {
@@ -41,7 +42,9 @@ static unsigned roll(unsigned n) {
 }
 
 static const char *const NAMES[] = {"张三", "李四", "ZHANG/SAN", "王 五", "O'Brien \"x\"", "x"};
-static const char *const PHONES[] = {"13911112222", "+86 139 1111 2222", "13922223333", "021-64281234", "13922223333 / 13933334444", "l3911112222", "13933334444"};
+static const char *const PHONES[] = {"13911112222",  "+86 139 1111 2222",         "13922223333",
+                                     "021-64281234", "13922223333 / 13933334444", "l3911112222",
+                                     "13933334444"};
 static const char *const MAILS[] = {"li@example.com", "LI@EXAMPLE.COM", "info@example.com", "wang@example.cn"};
 
 static char *word(struct trb_arena *arena, const char *prefix, unsigned a) {
@@ -173,10 +176,15 @@ static void random_change(struct fx_change *c, struct trb_arena *arena, unsigned
 
 /* TRB_TRACE=1 prints the history; the last lines before a failure are the ones. */
 static void trace(const struct fx_change *c, unsigned seed, unsigned step) {
-  fprintf(stderr, "%u.%u site %d %s %s %s", seed, step, (int)c->site, c->put ? "put" : c->count ? "set" : "delete", c->table, c->id);
+  fprintf(stderr, "%u.%u site %d %s %s %s", seed, step, (int)c->site,
+          c->put     ? "put"
+          : c->count ? "set"
+                     : "delete",
+          c->table, c->id);
   for (size_t i = 0; i < c->count; i++)
     if (c->cells[i].value.type == TRB_TEXT)
-      fprintf(stderr, " %s='%.*s'", c->cells[i].column, (int)c->cells[i].value.s.len, (const char *)c->cells[i].value.s.data);
+      fprintf(stderr, " %s='%.*s'", c->cells[i].column, (int)c->cells[i].value.s.len,
+              (const char *)c->cells[i].value.s.data);
   fputc('\n', stderr);
 }
 
@@ -188,7 +196,9 @@ static void check_verify(struct fx *fx, unsigned seed, unsigned step) {
              (int)report.party_differences, (int)report.claim_differences, fx->err.text);
 }
 
-static unsigned seeds(void) { return getenv("TRB_SEEDS") ? (unsigned)atoi(getenv("TRB_SEEDS")) : 40; } /* TRB_SEEDS=1000 for a night */
+static unsigned seeds(void) {
+  return getenv("TRB_SEEDS") ? (unsigned)atoi(getenv("TRB_SEEDS")) : 40;
+} /* TRB_SEEDS=1000 for a night */
 
 static void incremental_equals_from_nothing_after_every_step(void **state) {
   (void)state;
