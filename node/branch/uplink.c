@@ -125,7 +125,7 @@ static void retry(struct uplink *u) {
 
 /* Nothing acked for long although batches are on their way: some were lost. */
 static void check_stall(struct uplink *u) {
-  if (u->state != UPLINK_ONLINE || !u->cost_count || u->now.boot_ms < u->stall_at) return;
+  if (u->state != UPLINK_ONLINE || !u->cost_count || u->now.boot_ms < u->stall_at + uplink_allowance_ms(u)) return;
   if (u->stalls < STALLS_MAX) u->stalls++;
   uplink_rewind(u, u->base + 1);
 }
@@ -172,23 +172,21 @@ int64_t uplink_deadline_ms(const struct uplink *u) {
   if (u->state == UPLINK_HELD) sooner(&deadline, u->retry_at);
   if (u->state != UPLINK_EXPECT_WELCOME) sooner(&deadline, u->ping_at);
   if (u->rotating && u->state == UPLINK_ONLINE) sooner(&deadline, u->rotate_at);
-  if (u->state == UPLINK_ONLINE && u->cost_count) sooner(&deadline, u->stall_at);
+  if (u->state == UPLINK_ONLINE && u->cost_count) sooner(&deadline, u->stall_at + uplink_allowance_ms(u));
   if (u->want && !u->starting && (u->state == UPLINK_ONLINE || u->state == UPLINK_HELD)) sooner(&deadline, u->ask_at);
   return deadline;
 }
 
 /* --- the stream up --- */
 
-static void restart_stall(struct uplink *u) {
-  u->stall_at = u->now.boot_ms + ((int64_t)TRB_STALL_MS << u->stalls) + uplink_allowance_ms(u);
-}
+void uplink_restart_stall(struct uplink *u) { u->stall_at = u->now.boot_ms + ((int64_t)TRB_STALL_MS << u->stalls); }
 
 void uplink_rewind(struct uplink *u, uint64_t sequence) {
   TRB_ASSERT(sequence > u->base);
   while (u->cost_count && u->base + u->cost_count >= sequence) u->unacked -= u->costs[--u->cost_count];
   u->next = u->base + u->cost_count + 1;
   u->loading = u->batch_sequence = 0;
-  restart_stall(u);
+  uplink_restart_stall(u);
 }
 
 void uplink_advance(struct uplink *u, uint64_t sequence) {
@@ -203,7 +201,7 @@ void uplink_advance(struct uplink *u, uint64_t sequence) {
     u->loading = u->batch_sequence = 0;
   }
   u->stalls = 0;
-  restart_stall(u);
+  uplink_restart_stall(u);
 }
 
 void uplink_sealed(struct uplink *u, uint64_t last_sequence, const uint8_t last_hash[TRB_HASH_BYTES]) {
@@ -263,7 +261,7 @@ static enum uplink_do next_batch(struct uplink *u, struct uplink_action *ret) {
   }
   u->costs[u->cost_count++] = u->batch_cost;
   u->unacked += u->batch_cost;
-  if (u->cost_count == 1) restart_stall(u);
+  if (u->cost_count == 1) uplink_restart_stall(u);
   if (u->next > u->sent_max) u->sent_max = u->next;
   ret->sequence = u->next++;
   u->batch_sequence = 0;

@@ -44,7 +44,7 @@ struct uplink {
   uint64_t loading;     /* asked for by LOAD, 0: none */
   struct trb_buf batch; /* the encoded BATCH that is sent next */
   uint64_t batch_sequence, batch_cost;
-  int64_t stall_at;
+  int64_t stall_at; /* and uplink_allowance_ms later, of what is on its way by then */
   unsigned stalls;
 
   /* acks on their way to the outbox */
@@ -89,6 +89,7 @@ void uplink_drop_line(struct uplink *u, bool tell, int64_t delay_ms);
 void uplink_hold(struct uplink *u, int64_t retry_ms);
 /* Sends again from `sequence`. */
 void uplink_rewind(struct uplink *u, uint64_t sequence);
+void uplink_restart_stall(struct uplink *u);              /* something was heard of the batches on their way */
 void uplink_advance(struct uplink *u, uint64_t sequence); /* acked */
 int64_t uplink_backoff_ms(struct uplink *u, unsigned failures);
 int64_t uplink_allowance_ms(const struct uplink *u); /* time that what is on its way may take */

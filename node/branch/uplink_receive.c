@@ -111,7 +111,10 @@ static void on_ack(struct uplink *u, const struct wire_ack *ack) {
   }
   if (ack->sequence < u->base) return; /* late */
   if (ack->sequence == u->base) {
-    if (ack->credit > u->credit) u->credit = ack->credit;
+    if (ack->credit > u->credit) { /* a group comes in: it is acknowledged only at its end */
+      u->credit = ack->credit;
+      uplink_restart_stall(u);
+    }
     take_safe(u, ack->safe_sequence);
     return;
   }

@@ -441,6 +441,29 @@ static void stalled_batches_are_sent_again_ever_more_rarely(void **state) {
   }
 }
 
+/* 64 kbit/s: two minutes a batch, and the hub acknowledges a group only as a whole. */
+static void a_group_on_a_slow_line_is_not_sent_twice(void **state) {
+  struct fixture *f = *state;
+  online(f, 4, 0, 0);
+  for (uint64_t n = 1; n <= 3; n++, later(f, 1000)) {
+    expect(f, UPLINK_LOAD);
+    uplink_loaded(f->u, n, trb_buf_slice(&big[n].bytes), trb_slice_of(NULL, 0));
+    expect_send(f, WIRE_batch);
+  }
+  uint64_t credit = TRB_CREDIT_BYTES;
+  for (int64_t ms = 0; ms < 480000; ms += 10000) {
+    later(f, 10000);
+    receive(f, &(struct wire_message){.type = WIRE_pong, .pong = {.boot_ms = f->now.boot_ms, .hub_ms = 9000000}});
+    if (ms && ms % 240000 == 0) send_ack(f, 0, 0, credit += 1u << 20);
+    for (enum uplink_do what; (what = uplink_next(f->u, &f->action)) != UPLINK_IDLE;) {
+      if (what != UPLINK_LOAD) continue;
+      assert_int_equal(f->action.sequence, 4); /* on the greater credit */
+      uplink_loaded(f->u, 4, trb_buf_slice(&big[4].bytes), trb_slice_of(NULL, 0));
+    }
+    expect_state(f, UPLINK_ONLINE);
+  }
+}
+
 /* --- holds --- */
 
 static void gap_goes_back_to_the_expected_number(void **state) {
@@ -755,6 +778,7 @@ int main(void) {
       T(reconnect_sends_again_what_was_not_acked),
       T(credit_bounds_bytes_and_frames),
       T(stalled_batches_are_sent_again_ever_more_rarely),
+      T(a_group_on_a_slow_line_is_not_sent_twice),
       T(gap_goes_back_to_the_expected_number),
       T(busy_backs_off_and_goes_on),
       T(a_held_stream_pings_and_asks_again_each_minute),
