@@ -57,6 +57,9 @@ struct session {
   struct trb_clock_reading clock;
   int64_t clock_hub_ms;
   bool clock_known;
+  struct trb_clock_reading fresh; /* the best since fresh_since_ms, to follow `clock` */
+  int64_t fresh_hub_ms, fresh_since_ms;
+  bool fresh_known;
 
   /* the stream: acked < expected; costs are those of acked+1 .. expected-1 */
   struct session_stream stream;

@@ -10,24 +10,56 @@ static void bad_frame(struct session *s, const char *text) {
   if (s->line_bad_frames++ < FAULTS_TOLD_MAX) session_say_fault(s, TRB_FAULT_MESSAGE, 0, text);
 }
 
-/* The branch's clock beside ours. The reading with the least delay on the way counts, until the branch's clock was set.
- */
+/* Two crystals drift apart by seconds a day, and our own clock may be set: a reading counts for so long. Not shorter,
+ * since behind a backlog on a slow line every PING is late. */
+#define CLOCK_WINDOW_MS (60 * 60 * 1000)
+
+static int64_t hub_minus_boot(const struct trb_clock_reading *reading, int64_t hub_ms) {
+  return hub_ms - reading->boot_ms;
+}
+
+static void take_clock(struct session *s, const struct trb_clock_reading *reading, int64_t hub_ms) {
+  s->clock = *reading;
+  s->clock_hub_ms = hub_ms;
+  s->clock_known = true;
+  s->fresh_known = false;
+  s->fresh_since_ms = s->now_ms;
+}
+
+/* The branch's clock beside ours. The reading with the least delay on the way counts, until the branch's clock was set
+ * or a window is over: then the best of that window. */
 static void hear_clock(struct session *s, const struct trb_clock_reading *reading) {
   int64_t wall_minus_boot = reading->wall_ms - reading->boot_ms;
   int64_t before = s->clock.wall_ms - s->clock.boot_ms;
   int64_t jump = wall_minus_boot > before ? wall_minus_boot - before : before - wall_minus_boot;
   bool same = s->clock_known && memcmp(s->clock.boot_id, reading->boot_id, TRB_BOOT_ID_BYTES) == 0;
-  bool quicker = s->now_ms - reading->boot_ms <= s->clock_hub_ms - s->clock.boot_ms;
-  if (same && jump < TRB_CLOCK_JUMP_MS && !quicker) return;
-  s->clock = *reading;
-  s->clock_hub_ms = s->now_ms;
-  s->clock_known = true;
+  int64_t offset = hub_minus_boot(reading, s->now_ms);
+  if (!same || jump >= TRB_CLOCK_JUMP_MS || offset <= hub_minus_boot(&s->clock, s->clock_hub_ms)) {
+    take_clock(s, reading, s->now_ms);
+    return;
+  }
+  if (!s->fresh_known || offset <= hub_minus_boot(&s->fresh, s->fresh_hub_ms)) {
+    s->fresh = *reading;
+    s->fresh_hub_ms = s->now_ms;
+    s->fresh_known = true;
+  }
+  if (s->now_ms - s->fresh_since_ms >= CLOCK_WINDOW_MS) take_clock(s, &s->fresh, s->fresh_hub_ms);
 }
 
 /* Readings of a hostile branch must not overflow what is computed from them. */
 static bool plausible(int64_t wall_ms, int64_t boot_ms) {
   const int64_t limit = (int64_t)1 << 52;
   return wall_ms > -limit && wall_ms < limit && boot_ms >= 0 && boot_ms < limit;
+}
+
+/* It is shown on operators' terminals: without C0, DEL and C1, of which UTF-8 makes C2 80 to C2 9F. */
+static void take_software(struct session *s, struct trb_slice text) {
+  for (size_t i = 0; i < text.len; i++) {
+    const uint8_t *p = &text.data[i];
+    bool c1 = (*p == 0xc2 && p[1] < 0xa0) || (*p >= 0x80 && *p < 0xa0 && p[-1] == 0xc2); /* checked to be UTF-8 */
+    s->software[i] = (char)(*p < ' ' || *p == 0x7f || c1 ? '?' : *p);
+  }
+  s->software[text.len] = 0;
 }
 
 static void on_hello(struct session *s, const struct wire_hello *hello) {
@@ -41,8 +73,7 @@ static void on_hello(struct session *s, const struct wire_hello *hello) {
     bad_frame(s, "hello: impossible clock");
     return;
   }
-  memcpy(s->software, hello->software.data ? (const char *)hello->software.data : "", hello->software.len);
-  s->software[hello->software.len] = 0;
+  take_software(s, hello->software);
   struct trb_clock_reading reading = {.wall_ms = hello->wall_ms, .boot_ms = hello->boot_ms};
   memcpy(reading.boot_id, hello->boot_id, TRB_BOOT_ID_BYTES);
   hear_clock(s, &reading);

@@ -677,6 +677,55 @@ static void ping_keeps_the_clock_reading_with_the_least_delay(void **state) {
   assert_int_equal(status.clock_skew_ms, 1700003610000 - HUB_MS - 12000);
 }
 
+/* A crystal that is a second slow each day beside ours, and then our own clock is set forward by an hour. */
+static void ping_follows_clocks_that_drift_apart(void **state) {
+  struct fixture *f = *state;
+  stream(f, 0);
+  struct wire_message ping = {.type = WIRE_ping, .ping = {.wall_ms = 1700000000000 + 1000, .boot_ms = 6000}};
+  for (int day = 0; day < 30; day++) {
+    f->now += 1000;
+    for (int i = 0; i < 24 * 60; i++) {
+      f->now += 60000;
+      ping.ping.boot_ms += 60000;
+      ping.ping.wall_ms += 60000;
+      receive(f, &ping);
+      while (session_next(f->s, &f->action) != SESSION_IDLE) {
+      }
+    }
+  }
+  send_batch(f, 1);
+  expect_verify(f, 1);
+  int64_t offset = f->action.clock_hub_ms - f->action.clock.boot_ms, right = f->now - ping.ping.boot_ms;
+  assert_in_range(right - offset, 0, 1000);
+  f->now += 3600000;
+  for (int i = 0; i < 120; i++) {
+    f->now += 60000;
+    ping.ping.boot_ms += 60000;
+    ping.ping.wall_ms += 60000;
+    receive(f, &ping);
+    while (session_next(f->s, &f->action) != SESSION_IDLE) {
+    }
+  }
+  send_batch(f, 2);
+  expect_verify(f, 2);
+  assert_in_range(f->action.clock_hub_ms - f->action.clock.boot_ms, f->now - ping.ping.boot_ms - 1000, f->now);
+}
+
+static void receive_keeps_control_characters_out_of_the_name_of_the_software(void **state) {
+  struct fixture *f = *state;
+  session_routed(f->s, f->now);
+  struct wire_message m = hello(1, 100);
+  m.hello.software = trb_slice_of("a\n\033[2J\0\xc2\x9b!", 10);
+  receive(f, &m);
+  struct session_status status;
+  session_status(f->s, &status);
+  assert_string_equal(status.software,
+                      "a?"
+                      "?[2J"
+                      "???"
+                      "!");
+}
+
 static void safe_is_told_with_an_ack_frame(void **state) {
   struct fixture *f = *state;
   stream(f, 4);
@@ -741,6 +790,8 @@ int main(void) {
       T(down_is_rendered_again_when_nothing_is_acknowledged),
       T(tick_finds_a_silent_branch_and_a_frame_brings_it_back),
       T(ping_keeps_the_clock_reading_with_the_least_delay),
+      T(ping_follows_clocks_that_drift_apart),
+      T(receive_keeps_control_characters_out_of_the_name_of_the_software),
       T(safe_is_told_with_an_ack_frame),
   };
   return cmocka_run_group_tests(tests, group_setup, group_teardown);
