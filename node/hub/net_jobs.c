@@ -238,7 +238,8 @@ static void notice_result(struct daemon *d, struct hub_job *job) {
   if (job->keys_changed) status = serve_keys(d, &err);
   if (status == TRB_OK && job->roster_changed) status = net_reload_roster(d, &err);
   if (status != TRB_OK) fprintf(stderr, "<3>cannot take over what changed at headquarters: %s\n", err.text);
-  bool all = job->dirty_count && job->dirty[0] == 0;
+  bool all = false; /* site 0: every site */
+  for (size_t i = 0; i < job->dirty_count; i++) all |= job->dirty[i] == 0;
   for (size_t i = 0; i < (all ? d->site_cap : job->dirty_count); i++) {
     struct net_site *site = net_site_of(d, all ? (int64_t)i : job->dirty[i]);
     if (!site || !site->session) continue;

@@ -107,6 +107,7 @@ void store_close(struct store *s) {
   catalogue_unref(&s->catalogue);
   free(s->streams);
   free(s->facts);
+  free(s->dirty);
   trb_arena_free(&s->scratch);
   trb_buf_free(&s->times);
   trb_buf_free(&s->extra);
@@ -138,10 +139,26 @@ static enum trb_status flush(struct store *s, struct unify_sites *ret_dirty, str
   return status;
 }
 
+/* Without memory for it the sessions find out at their next look. */
+static void note_dirty(struct store *s, const struct unify_sites *sites) {
+  size_t need = s->dirty_count + sites->count;
+  if (need > s->dirty_cap) {
+    int64_t *dirty = realloc(s->dirty, 2 * need * sizeof *dirty);
+    if (!dirty) return;
+    s->dirty = dirty;
+    s->dirty_cap = 2 * need;
+  }
+  if (sites->count) memcpy(s->dirty + s->dirty_count, sites->site, sites->count * sizeof *s->dirty);
+  s->dirty_count = need;
+}
+
 enum trb_status store_commit(struct store *s, struct unify_sites *ret_dirty, struct trb_error *err) {
   *ret_dirty = (struct unify_sites){0};
   enum trb_status status = flush(s, ret_dirty, err);
-  if (status != TRB_OK) store_rollback(s);
+  if (status != TRB_OK)
+    store_rollback(s);
+  else
+    note_dirty(s, ret_dirty);
   return status;
 }
 

@@ -37,6 +37,8 @@ struct store {
   size_t site_cap;
   trb_hlc last_commit;               /* highest commit HLC given out */
   uint8_t epoch[16];                 /* of the replicas; new whenever this file turned out to be older than what was told */
+  int64_t *dirty;                    /* owned: sites with new down entries since the writer last told them */
+  size_t dirty_count, dirty_cap;
   bool roster_changed, catalogue_changed, notes; /* by this transaction; notes: unify has something to finish */
   int64_t set_aside_count, fork_count;           /* by this process, for the metrics */
   struct trb_arena scratch;          /* of one change */

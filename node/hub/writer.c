@@ -195,19 +195,20 @@ static enum trb_status take_job(struct writer *w, struct group *g, struct hub_jo
 }
 
 /* What the net thread has to know after a commit. */
-static void give_notice(struct writer *w, const struct unify_sites *dirty) {
+static void give_notice(struct writer *w) {
   struct store *s = &w->store;
-  if (!w->out || (!dirty->count && !s->roster_changed && !s->catalogue_changed && !w->keys_changed)) return;
-  struct hub_job *notice = job_new(JOB_NOTICE, 0, NULL);
-  if (!notice) return; /* sessions look for themselves at their next tick */
+  bool any = s->dirty_count || s->roster_changed || s->catalogue_changed || w->keys_changed;
+  struct hub_job *notice = any && w->out ? job_new(JOB_NOTICE, 0, NULL) : NULL;
+  if (!notice) return;
   notice->roster_changed = s->roster_changed;
-  if (s->catalogue_changed) notice->new_catalogue = catalogue_ref(s->catalogue);
-  notice->dirty = trb_arena_alloc(&notice->arena, dirty->count * sizeof *notice->dirty);
-  if (notice->dirty && dirty->count) {
-    memcpy(notice->dirty, dirty->site, dirty->count * sizeof *notice->dirty);
-    notice->dirty_count = dirty->count;
-  }
   notice->keys_changed = w->keys_changed;
+  if (s->catalogue_changed) notice->new_catalogue = catalogue_ref(s->catalogue);
+  notice->dirty = trb_arena_alloc(&notice->arena, s->dirty_count * sizeof *notice->dirty);
+  if (notice->dirty && s->dirty_count) {
+    memcpy(notice->dirty, s->dirty, s->dirty_count * sizeof *notice->dirty);
+    notice->dirty_count = s->dirty_count;
+  }
+  s->dirty_count = 0;
   s->roster_changed = s->catalogue_changed = w->keys_changed = false;
   writer_answer(w, notice);
 }
@@ -247,7 +248,7 @@ static void end_group(struct writer *w, struct group *g, enum trb_status status,
   atomic_store(&w->counters.set_aside, w->store.set_aside_count);
   atomic_store(&w->counters.forks, w->store.fork_count);
   for (size_t i = 0; i < g->count; i++) writer_answer(w, g->jobs[i]);
-  if (status == TRB_OK) give_notice(w, &dirty);
+  if (status == TRB_OK) give_notice(w);
   g->count = 0;
   g->open = false;
 }
@@ -272,7 +273,6 @@ static bool goes_alone(enum job_kind kind) {
 }
 
 static void run_alone(struct writer *w, struct hub_job *job, int64_t now_ms) {
-  struct unify_sites none = {0};
   w->store.roster_changed = w->store.catalogue_changed = false;
   switch (job->kind) {
     case JOB_ATTACH: attach(w, job); break;
@@ -289,7 +289,7 @@ static void run_alone(struct writer *w, struct hub_job *job, int64_t now_ms) {
     default: break;
   }
   /* Orders of headquarters must be known to the net thread before their answer: revoke means now. */
-  give_notice(w, &none);
+  give_notice(w);
   writer_answer(w, job);
 }
 
