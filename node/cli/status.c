@@ -70,67 +70,106 @@ static void print_hub(FILE *out, const json_t *s) {
   json_array_foreach(json_object_get(s, "sites"), i, site) print_site(out, site);
 }
 
-/* One row of a branch, from the view row_state of replica.db: one line a state, since rows may share an id over tables.
- */
-static int show_row(struct cli *cli, const char *dir, const char *row) {
+/* One row of a branch, from the view row_state of replica.db. TRB_ABSENT: no such row. */
+static enum trb_status read_row(const char *dir, const char *row, struct trb_buf *state, struct trb_buf *reason,
+                                struct trb_error *err) {
   static const char sql[] = "SELECT state, reason FROM row_state WHERE table_name = ?1 AND row_id = ?2";
+  const char *slash = strchr(row, '/');
+  struct trb_db *db = NULL;
+  struct trb_stmt *stmt = NULL;
+  char path[4096];
+  bool found = false;
+  snprintf(path, sizeof path, "%s/replica.db", dir);
+  enum trb_status status = db_open(path, TRB_DB_READ, ROW_BUSY_MS, &db, err);
+  if (!status) status = db_queryf(db, err, &stmt, sql, "st", trb_slice_of(row, (size_t)(slash - row)), slash + 1);
+  if (!status) status = stmt_step(stmt, &found, err);
+  trb_buf_clear(state);
+  trb_buf_clear(reason);
+  if (!status && found) {
+    trb_buf_append_str(state, stmt_text(stmt, 0));
+    trb_buf_append_str(reason, stmt_text(stmt, 1));
+  }
+  stmt_done(stmt);
+  db_close(&db);
+  if (!status && !found)
+    status = trb_fail(err, TRB_ABSENT, "no such row here: is the table's name right, and was the row deleted?");
+  return status;
+}
+
+/* replica.db learns of acknowledgements a little later than the daemon (it is written when nobody waits): a row that
+ * was 'saved here' before the node was in sync is at headquarters. */
+static enum trb_status row_state(const char *dir, const char *row, struct trb_buf *state, struct trb_buf *reason,
+                                 struct trb_error *err) {
+  enum trb_status status = read_row(dir, row, state, reason, err);
+  if (status || strcmp(trb_buf_cstr(state), "saved here") != 0) return status;
+  json_t *node = NULL;
+  bool in_sync = !node_ask(dir, "status", NULL, &node, NULL) && node_bool(node, "in_sync");
+  json_decref(node);
+  if (!in_sync) return TRB_OK;
+  status = read_row(dir, row, state, reason, err); /* refused meanwhile? */
+  if (status || strcmp(trb_buf_cstr(state), "saved here") != 0) return status;
+  trb_buf_clear(state);
+  trb_buf_append_str(state, "at headquarters");
+  return TRB_OK;
+}
+
+static int64_t passed_ms(const struct timespec *start) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (now.tv_sec - start->tv_sec) * 1000 + (now.tv_nsec - start->tv_nsec) / 1000000;
+}
+static void wait_step(void) {
+  struct timespec step = {.tv_nsec = WAIT_STEP_MS * 1000000L};
+  nanosleep(&step, NULL);
+}
+
+static int show_row(struct cli *cli, const char *dir, const char *row, int64_t wait_ms) {
   const char *slash = strchr(row, '/');
   if (!slash || slash == row || !slash[1]) {
     fprintf(cli->err, "tributary: --row wants TABLE/ID, such as customer/C001\n");
     return CLI_USAGE;
   }
   struct trb_error err = {0};
-  struct trb_db *db = NULL;
-  TRB_STMT_AUTO *stmt = NULL;
-  char path[4096];
-  bool found = false;
-  int code = CLI_DONE;
-  snprintf(path, sizeof path, "%s/replica.db", dir);
-  enum trb_status status = db_open(path, TRB_DB_READ, ROW_BUSY_MS, &db, &err);
-  if (!status) status = db_queryf(db, &err, &stmt, sql, "st", trb_slice_of(row, (size_t)(slash - row)), slash + 1);
-  if (!status) status = stmt_step(stmt, &found, &err);
-  if (status) {
-    code = cli_failed(cli, &err);
-  } else if (!found) {
-    fprintf(cli->err, "tributary: no such row here: is the table's name right, and was the row deleted?\n");
-    code = CLI_FAILED;
-  } else if (cli->json) {
-    json_t *object = json_pack("{s:s, s:s}", "state", stmt_text(stmt, 0), "reason", stmt_text(stmt, 1));
+  TRB_BUF_AUTO state = {0};
+  TRB_BUF_AUTO reason = {0};
+  struct timespec start;
+  clock_gettime(CLOCK_MONOTONIC, &start);
+  enum trb_status status;
+  bool saved_only;
+  for (;; wait_step()) {
+    status = row_state(dir, row, &state, &reason, &err);
+    saved_only = !status && strcmp(trb_buf_cstr(&state), "saved here") == 0;
+    if (!saved_only || passed_ms(&start) >= wait_ms) break;
+  }
+  if (status) return cli_failed(cli, &err);
+  if (cli->json) {
+    json_t *object = json_pack("{s:s, s:s}", "state", trb_buf_cstr(&state), "reason", trb_buf_cstr(&reason));
     json_dumpf(object, cli->out, JSON_COMPACT);
-    fputc('\n', cli->out);
     json_decref(object);
   } else {
-    const char *reason = stmt_text(stmt, 1);
-    fprintf(cli->out, "%s%s", stmt_text(stmt, 0), reason[0] ? ": " : "");
-    cli_print_text(cli->out, trb_slice_str(reason));
-    fputc('\n', cli->out);
+    fprintf(cli->out, "%s%s", trb_buf_cstr(&state), reason.len ? ": " : "");
+    cli_print_text(cli->out, trb_buf_slice(&reason));
   }
-  if (!status && found && strcmp(stmt_text(stmt, 0), "at headquarters") != 0) code = CLI_NOT_YET;
-  stmt_done(stmt);
-  stmt = NULL;
-  db_close(&db);
-  return code;
+  fputc('\n', cli->out);
+  return strcmp(trb_buf_cstr(&state), "at headquarters") == 0 ? CLI_DONE : CLI_NOT_YET;
 }
 
 /* Asks until in sync or out of time; a node that cannot be asked yet (its daemon is starting) is asked again too. */
 static enum trb_status ask_until(const char *dir, int64_t wait_ms, json_t **ret, bool *ret_in_sync,
                                  struct trb_error *err) {
-  struct timespec step = {.tv_nsec = WAIT_STEP_MS * 1000000L}, start, now;
+  struct timespec start;
   clock_gettime(CLOCK_MONOTONIC, &start);
-  for (;;) {
+  for (;; wait_step()) {
     json_t *answer = NULL;
     enum trb_status status = node_ask(dir, "status", NULL, &answer, err);
     bool in_sync = !status && node_bool(answer, "in_sync");
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t passed_ms = (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000;
-    bool again = !status ? !in_sync : status == TRB_AGAIN;
-    if (!again || passed_ms >= wait_ms) {
+    bool again = status ? status == TRB_AGAIN : !in_sync;
+    if (!again || passed_ms(&start) >= wait_ms) {
       *ret = answer;
       *ret_in_sync = in_sync;
       return status;
     }
     json_decref(answer);
-    nanosleep(&step, NULL);
   }
 }
 
@@ -144,7 +183,7 @@ int cmd_status(struct cli *cli) {
     fprintf(cli->err, "tributary: --wait wants seconds, 0 to %d\n", WAIT_SECONDS_MAX);
     return CLI_USAGE;
   }
-  if (row) return show_row(cli, cli->argv[0], row);
+  if (row) return show_row(cli, cli->argv[0], row, (int64_t)(seconds * 1000));
   struct trb_error err = {0};
   json_t *status = NULL;
   bool in_sync = false;
