@@ -15,6 +15,8 @@ enum trb_status line_start(struct node *node, struct trb_error *err) {
   if (status != TRB_OK) return trb_fail(err, status, "cannot read the clock");
   replica_position(&node->replica, position.down_epoch, &position.down_version);
   node->rotate_sent = false;
+  node->answered = true; /* begins with the current key */
+  node->next_curve = false;
   memcpy(position.incarnation, s->incarnation, TRB_INCARNATION_BYTES);
   memcpy(position.last_hash, s->hash, TRB_HASH_BYTES);
   position.last_sequence = s->sequence;
@@ -52,12 +54,20 @@ void line_down_applied(struct node *node) {
   uplink_down_applied(node->uplink, epoch, version);
 }
 
+/* The hub may have gone over to its next key while we were away: the two take turns until one is answered. */
+static const uint8_t *hub_key(struct node *node) {
+  if (!node->answered) node->next_curve = !node->next_curve;
+  if (!node->keyset.has_next) node->next_curve = false;
+  node->answered = false;
+  return node->next_curve ? node->keyset.curve_next : node->keyset.curve_public;
+}
+
 static enum trb_status dial(struct node *node, uint64_t number, const struct trb_clock_reading *now,
                             struct trb_error *err) {
   struct link_client_keys keys;
   struct trb_error why;
   hang_up(node);
-  memcpy(keys.server_public, node->keyset.curve_public, TRB_KEY_BYTES);
+  memcpy(keys.server_public, hub_key(node), TRB_KEY_BYTES);
   memcpy(keys.public_key, node->keys.curve_public, TRB_KEY_BYTES);
   memcpy(keys.secret, node->keys.curve_secret, TRB_KEY_BYTES);
   const char *endpoint =
@@ -167,7 +177,7 @@ static enum trb_status act(struct node *node, const struct uplink_action *action
 static void take_events(struct node *node, const struct trb_clock_reading *now) {
   for (enum link_event event; node->client && (event = link_client_event(node->client)) != LINK_NONE;) {
     if (event == LINK_CONNECTED) {
-      node->connected = true;
+      node->connected = node->answered = true;
       uplink_connected(node->uplink, now);
     } else {
       hang_up(node);

@@ -49,6 +49,7 @@ struct node {
   struct link_client *client;
   struct uplink *uplink;
   bool connected;
+  bool answered, next_curve; /* the latest line came up; it was dialled with the hub's next CURVE key */
   int64_t heard_ms, acked_ms; /* wall */
 
   bool rotating, on_next_keys; /* new keys stand beside the old; they are the ones in use */

@@ -134,6 +134,25 @@ def test_rotating_a_branch_keeps_the_stream(world):
     assert party_count(world) == 3
 
 
+def test_the_hub_goes_over_to_its_next_key_and_branches_follow(world):
+    """The first rotation announces the next CURVE key, the second serves it; who was away then tries it unasked."""
+    north, south = world.branches["north"], world.branches["south"]
+    north.customer("c1", "张三", mobile(1))
+    world.in_sync()
+    world.hub.do("rotate")
+    north.customer("c2", "李四", mobile(2))
+    south.customer("s2", "李四", mobile(2))
+    world.in_sync()
+    south.stop()
+    world.hub.do("rotate")
+    north.customer("c3", "王五", mobile(3))
+    north.in_sync()
+    south.start()
+    south.customer("s3", "赵六", mobile(4))
+    south.in_sync()
+    assert party_count(world) == 4
+
+
 def test_rotating_the_hub_is_learnt_by_branches(world):
     north, south = world.branches["north"], world.branches["south"]
     north.customer("c1", "张三", mobile(1))
