@@ -1,5 +1,5 @@
-/* net: the hub's first thread: the ROUTER, admission, the session of each site, the control socket. It never waits for another thread:
- * what it asks for comes back as a job in to_net. See daemon.h. */
+/* net: the hub's first thread: the ROUTER, admission, the session of each site, the control socket. It never waits for
+ * another thread: what it asks for comes back as a job in to_net. See daemon.h. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,8 +156,9 @@ static void tell_revoked(struct daemon *d, struct net_site *site, const struct l
   if (site) site->told_revoked = true;
   struct wire_message message = {
       .type = WIRE_fault,
-      .fault = {.code = TRB_FAULT_REVOKED,
-                .text = trb_slice_str("headquarters has revoked this machine: nothing is taken from it or sent to it")}};
+      .fault = {
+          .code = TRB_FAULT_REVOKED,
+          .text = trb_slice_str("headquarters has revoked this machine: nothing is taken from it or sent to it")}};
   TRB_BUF_AUTO out = {0};
   wire_encode(&message, &out);
   if (!out.failed) link_server_send(d->server, &frame->route, trb_buf_slice(&out));
@@ -173,7 +174,8 @@ static void count_flip(struct net_site *site, int64_t now_ms) {
   if (++site->flips > DAEMON_FLIPS_MAX) site->cloned = true;
 }
 
-/* JOIN of a key that is enrolled already: a crash between the token's use and the reply. [10, ...]: see messages.def. */
+/* JOIN of a key that is enrolled already: a crash between the token's use and the reply. [10, ...]: see messages.def.
+ */
 static bool is_join(struct trb_slice body) {
   return body.len > 2 && (body.data[0] & 0xf0) == 0x90 && body.data[1] == WIRE_join;
 }
@@ -274,6 +276,8 @@ enum trb_status net_open(struct daemon *d, struct trb_error *err) {
   return status;
 }
 
+enum { REBIND_TRIES = 100, REBIND_PAUSE_MS = 20 };
+
 /* The next CURVE key is served from now on; branches come back with it by themselves. */
 static enum trb_status rebind(struct daemon *d, struct trb_error *err) {
   d->rebind = false;
@@ -282,7 +286,12 @@ static enum trb_status rebind(struct daemon *d, struct trb_error *err) {
   char endpoint[TRB_CONF_VALUE_MAX];
   snprintf(endpoint, sizeof endpoint, "%s", link_server_endpoint(d->server)); /* a port chosen at start stays */
   link_server_close(&d->server);
-  return link_server_open(d->context, endpoint, d->keys.curve_secret, authorise, d, &d->server, err);
+  enum trb_status status = TRB_STORE;
+  for (int i = 0; i < REBIND_TRIES && status == TRB_STORE; i++) { /* libzmq lets go of the address in its own time */
+    if (i) usleep(REBIND_PAUSE_MS * 1000);
+    status = link_server_open(d->context, endpoint, d->keys.curve_secret, authorise, d, &d->server, err);
+  }
+  return status;
 }
 
 enum trb_status net_loop(struct daemon *d, struct trb_error *err) {
