@@ -10,6 +10,7 @@
 
 struct found { /* a row of sqlite_master; in the arena */
   const char *name, *type, *sql;
+  bool trigger; /* triggers have names of their own: one may be called like a table */
   bool expected;
 };
 
@@ -18,7 +19,7 @@ struct check {
   bool repair;
   struct trb_capture_report *report;
   struct trb_arena arena;
-  struct found *found; /* ascending by name */
+  struct found *found; /* ascending by name, whatever its case, tables before triggers */
   size_t found_count;
   const struct trb_table *absent;  /* its triggers are missing because the table is: said once */
   const struct trb_table *rebuilt; /* its indexes and triggers went when we dropped it */
@@ -57,17 +58,21 @@ static void note(struct check *check, enum trb_damage damage, const struct trb_t
 /* ---- what stands in the file ---- */
 
 static int compare_found(const void *key, const void *element) {
-  return strcmp(key, ((const struct found *)element)->name);
+  const struct found *a = key, *b = element;
+  int order = strcasecmp(a->name, b->name);
+  return order ? order : a->trigger - b->trigger;
 }
 
-static struct found *look_up(struct check *check, const char *name) {
+static struct found *look_up(struct check *check, const char *name, bool trigger) {
+  struct found key = {.name = name, .trigger = trigger};
   if (!check->found_count) return NULL;
-  return bsearch(name, check->found, check->found_count, sizeof *check->found, compare_found);
+  return bsearch(&key, check->found, check->found_count, sizeof *check->found, compare_found);
 }
 
 /* Automatic indexes have no SQL and are not looked at here. */
 #define SQL_COUNT_OBJECTS "SELECT count(*) FROM sqlite_master WHERE sql IS NOT NULL"
-#define SQL_OBJECTS "SELECT name,type,sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
+#define SQL_OBJECTS \
+  "SELECT name,type,sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name COLLATE NOCASE,type='trigger'"
 
 static enum trb_status load_objects(struct check *check, struct trb_error *err) {
   int64_t count;
@@ -84,14 +89,15 @@ static enum trb_status load_objects(struct check *check, struct trb_error *err) 
     found->name = trb_arena_str(&check->arena, stmt_slice(stmt, 0));
     found->type = trb_arena_str(&check->arena, stmt_slice(stmt, 1));
     found->sql = trb_arena_str(&check->arena, stmt_slice(stmt, 2));
+    found->trigger = found->type && strcmp(found->type, "trigger") == 0;
     if (!found->name || !found->type || !found->sql) return trb_fail(err, TRB_NOMEM, "no memory to check replica.db");
   }
 }
 
 /* ---- the shape of a table whose text is not the expected one ---- */
 
-#define SQL_WITHOUT_ROWID "SELECT wr FROM pragma_table_list WHERE schema='main' AND name=?1"
-#define SQL_COLUMN "SELECT type,pk,dflt_value IS NOT NULL FROM pragma_table_info(?1) WHERE name=?2"
+#define SQL_WITHOUT_ROWID "SELECT wr FROM pragma_table_list WHERE schema='main' AND name=?1 COLLATE NOCASE"
+#define SQL_COLUMN "SELECT type,pk,dflt_value IS NOT NULL FROM pragma_table_info(?1) WHERE name=?2 COLLATE NOCASE"
 #define SQL_KEY_COLUMNS "SELECT count(*) FROM pragma_table_info(?1) WHERE pk>0"
 #define SQL_CONSTRAINTS                                                                 \
   "SELECT (SELECT count(*) FROM pragma_index_list(?1) WHERE \"unique\" AND origin='u')" \
@@ -289,7 +295,7 @@ static enum trb_damage damage_of(enum trb_schema_kind kind, bool missing) {
 static enum trb_status check_object(void *context, const struct trb_schema_object *object, struct trb_error *err) {
   struct check *check = context;
   bool is_table = object->kind == TRB_SCHEMA_TABLE;
-  struct found *found = look_up(check, object->name);
+  struct found *found = look_up(check, object->name, object->kind == TRB_SCHEMA_TRIGGER);
   if (found) found->expected = true;
   if (!is_table && object->table && object->table == check->rebuilt) found = NULL;
   bool right_type = found && strcmp(found->type, type_names[object->kind]) == 0;
@@ -307,15 +313,15 @@ static enum trb_status check_strangers(struct check *check, struct trb_error *er
   enum trb_status status = TRB_OK;
   for (size_t i = 0; !status && i < check->found_count; i++) {
     const struct found *found = &check->found[i];
-    if (found->expected || strcmp(found->type, "trigger") != 0 || strncmp(found->name, "_trb_", 5) != 0) continue;
+    if (found->expected || !found->trigger || strncasecmp(found->name, "_trb_", 5) != 0) continue;
     note(check, TRB_DAMAGE_TRIGGER_ALTERED, NULL, found->name);
     if (check->repair) status = drop(check, "TRIGGER IF EXISTS", found->name, err);
   }
   return status;
 }
 
-#define SQL_UNIQUE_INDEXES                                                                           \
-  "SELECT m.name,m.tbl_name FROM sqlite_master AS m WHERE m.type='index' AND m.sql IS NOT NULL AND " \
+#define SQL_UNIQUE_INDEXES                                                                                  \
+  "SELECT m.name,lower(m.tbl_name) FROM sqlite_master AS m WHERE m.type='index' AND m.sql IS NOT NULL AND " \
   "EXISTS(SELECT 1 FROM pragma_index_list(m.tbl_name) AS l WHERE l.name=m.name AND l.\"unique\")"
 
 /* One at a time, since a drop ends the walk over sqlite_master. */
@@ -343,7 +349,7 @@ static enum trb_status check_unique_indexes(struct check *check, const struct tr
 
 static enum trb_status check_guard_row(struct check *check, struct trb_error *err) {
   int64_t rows = 0;
-  if (!check->repair && !look_up(check, "_trb_guard")) return TRB_OK;
+  if (!check->repair && !look_up(check, "_trb_guard", false)) return TRB_OK;
   enum trb_status status = db_get_int(check->db, err, &rows, "SELECT count(*) FROM _trb_guard", "");
   if (status || !rows) return status;
   note(check, TRB_DAMAGE_GUARD_LEFT, NULL, "_trb_guard");

@@ -114,6 +114,40 @@ static void check_restores_a_dropped_trigger(void **state) {
   found_only(f, TRB_DAMAGE_TRIGGER_MISSING, "_trb_customer_update", true);
 }
 
+/* SQL does not tell upper from lower case in names, sqlite_master keeps it. */
+static void check_lives_with_names_in_another_case(void **state) {
+  struct fixture *f = *state;
+  client(f, "INSERT INTO customer(id,kind,name)VALUES('c1','person','王芳')");
+  client(f, "ALTER TABLE customer RENAME TO other;ALTER TABLE other RENAME TO Customer");
+  check(f);
+  is_sound(f);
+  client(f, "ALTER TABLE customer RENAME COLUMN name TO Name");
+  check(f);
+  is_sound(f);
+  client(f,
+         "DROP TRIGGER _trb_customer_insert;CREATE TRIGGER _TRB_Customer_INSERT AFTER INSERT ON customer BEGIN SELECT "
+         "1;END");
+  check(f);
+  is_sound(f);
+  client(f, "CREATE UNIQUE INDEX once ON CUSTOMER(Name)");
+  found_only(f, TRB_DAMAGE_UNIQUE_INDEX, "once", true);
+  assert_int_equal(number(f, "SELECT count(*) FROM customer WHERE name='王芳'"), 1);
+}
+
+/* Triggers have names of their own: one may be called like a table, an index or the view. */
+static void check_tells_a_trigger_from_a_table_of_the_same_name(void **state) {
+  struct fixture *f = *state;
+  client(f,
+         "INSERT INTO customer(id,kind,name)VALUES('c1','person','王芳');"
+         "CREATE TRIGGER customer AFTER INSERT ON booking BEGIN SELECT 1;END;"
+         "CREATE TRIGGER _trb_mark AFTER INSERT ON booking BEGIN SELECT 1;END;"
+         "CREATE TRIGGER row_state AFTER INSERT ON booking BEGIN SELECT 1;END");
+  check(f);
+  is_sound(f);
+  assert_int_equal(number(f, "SELECT count(*) FROM customer"), 1);
+  assert_int_equal(number(f, "SELECT count(*) FROM sqlite_master WHERE type='trigger' AND name='customer'"), 1);
+}
+
 static void check_restores_an_altered_trigger(void **state) {
   struct fixture *f = *state;
   client(f,
@@ -459,6 +493,8 @@ int main(void) {
       TEST(install_twice_changes_nothing),
       TEST(check_looks_only_when_the_schema_moved),
       TEST(check_restores_a_dropped_trigger),
+      TEST(check_lives_with_names_in_another_case),
+      TEST(check_tells_a_trigger_from_a_table_of_the_same_name),
       TEST(check_restores_an_altered_trigger),
       TEST(check_restores_a_dropped_guard),
       TEST(check_drops_an_imitated_trigger),
