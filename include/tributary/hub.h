@@ -31,7 +31,7 @@ enum trb_status hub_run(const char *dir, struct trb_error *err);
  * names of counters end in _total. */
 /* A command that changes the hub: through control.sock when the daemon runs, else directly on the files under the lock.
  * words[0]: invite, suspend, resume, revoke, policy-load, policy-set, policy-get, rejected-retry, backup,
- * backup-verified, rotate, go, status, metrics. Appends the answer to *out (JSON object or text as the command
+ * backup-verified, rotate, go, access-log (PARTY WHY: somebody was shown what is masked), status, metrics. Appends the answer to *out (JSON object or text as the command
  * documents). */
 enum trb_status hub_command(const char *dir, size_t count, const char *const *words, struct trb_buf *out,
                             struct trb_error *err);

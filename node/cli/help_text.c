@@ -139,13 +139,21 @@ const char help_status[] =
     "  --json           the same as one JSON object\n";
 
 const char help_find[] =
-    "Looks for customers by name or by a contact, as typed or normalised. At the hub among all\n"
-    "unified customers, at a branch among what it may see. Personal values are masked unless\n"
-    "--unmask, which is logged.\n";
+    "Looks for customers by party, record id, external reference, contact or a piece of a name (two\n"
+    "characters are enough), the first of these that finds something. At the hub among all unified\n"
+    "customers, at a branch among what it holds. Local numbers are completed with the region and\n"
+    "area code of the node. Contacts are masked unless --unmask, which is logged at the hub.\n"
+    "Exit code 3: nobody found.\n"
+    "\n"
+    "  --json   one object a line: party, name, kind, city, state, sites, records, main_mobile, main_email\n";
 
 const char help_show[] =
-    "One customer: the golden record with the origin of each field (site, row, time, what lost),\n"
-    "contacts, timeline of sales and activities over all branches.\n";
+    "One customer: the golden record with the origin of each field (record and time) and the values\n"
+    "that lost, contacts, preferences, tags, relations, and the timeline of sales and activities over\n"
+    "all branches, newest first. At a branch: what headquarters has told it. Contacts and other\n"
+    "personal values but names are masked unless --unmask, which is logged at the hub.\n"
+    "\n"
+    "  --events N   so many lines of the timeline (30; 0: none)\n";
 
 const char help_parties[] =
     "One line for each source record: site,record_id,external_ref,party_id. For audits and for\n"

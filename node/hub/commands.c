@@ -193,15 +193,37 @@ static enum trb_status run_rotate(struct command_run *c, struct trb_error *err) 
   return TRB_OK;
 }
 
+/* access-log PARTY WHY: somebody at headquarters was shown what is masked. */
+static enum trb_status run_access_log(struct command_run *c, struct trb_error *err) {
+  if (!word(c, 1)[0] || strlen(word(c, 1)) > 512 || strlen(word(c, 2)) > 512) return usage("access-log PARTY WHY", err);
+  enum trb_status status =
+      db_run(c->w->store.db, err, "INSERT INTO access_log(at, site, party, why) VALUES(?1, 'hq', ?2, ?3)", "itt",
+             c->now_ms, word(c, 1), word(c, 2));
+  if (status != TRB_OK) return status;
+  jout_open(c->out, NULL, '{');
+  jout_bool(c->out, "logged", true);
+  jout_close(c->out, '}');
+  return TRB_OK;
+}
+
 static const struct {
   const char *name;
   enum trb_status (*run)(struct command_run *c, struct trb_error *err);
 } COMMANDS[] = {
-    {"invite", run_invite},           {"suspend", run_suspend},         {"resume", run_resume},
-    {"revoke", run_revoke},           {"policy-load", run_policy_load}, {"policy-dump", run_policy_dump},
-    {"policy-get", run_policy_get},   {"policy-set", run_policy_set},   {"rejected-retry", run_retry},
-    {"backup", run_backup},           {"go", run_go},                   {"backup-verified", run_backup_verified},
+    {"invite", run_invite},
+    {"suspend", run_suspend},
+    {"resume", run_resume},
+    {"revoke", run_revoke},
+    {"policy-load", run_policy_load},
+    {"policy-dump", run_policy_dump},
+    {"policy-get", run_policy_get},
+    {"policy-set", run_policy_set},
+    {"rejected-retry", run_retry},
+    {"backup", run_backup},
+    {"go", run_go},
+    {"backup-verified", run_backup_verified},
     {"rotate", run_rotate},
+    {"access-log", run_access_log},
 };
 
 enum trb_status writer_command(struct writer *w, struct hub_job *job, struct trb_error *err) {

@@ -24,6 +24,5 @@ const char policy_defaults[] =
     "],\"visibility_policy\":["
     "{\"id\":\"sensitive-documents\",\"scope\":\"company\",\"table_name\":\"identity_document\",\"rule\":\"hide\","
     "\"unmask_by\":\"never\",\"position\":1},"
-    "{\"id\":\"contacts\",\"scope\":\"company\",\"table_name\":\"unified_contact\",\"rule\":\"mask\",\"unmask_by\":\"booking\","
-    "\"position\":2}"
+    "{\"id\":\"contacts\",\"scope\":\"company\",\"table_name\":\"unified_contact\",\"rule\":\"mask\",\"position\":2}"
     "]}";
