@@ -29,7 +29,7 @@ enum session_do {
   SESSION_VERIFY, /* `bytes` is a sealed batch in order (`sequence`), `ack` what the branch sent along: to a worker */
   SESSION_RENDER_DOWN, /* render down rows above `version`; answer with session_down */
   SESSION_CLEAR_DOWN,  /* the site holds everything up to `version` */
-  SESSION_SNAPSHOT,    /* epoch unknown or replica lost: enqueue everything for the site, then session_down_ready */
+  SESSION_SNAPSHOT,    /* epoch unknown or replica lost: enqueue everything for the site, then session_snapshot_ready */
   SESSION_NEW_STREAM,  /* `new_stream`: ask the writer; answer with session_stream */
   SESSION_ROTATE, /* `rotate`, signatures already checked by the core: ask the writer; answer with session_rotated */
 };
@@ -72,6 +72,7 @@ void session_committed(struct session *s, uint64_t sequence, const uint8_t hash[
 void session_held(struct session *s, enum trb_hold code, uint64_t sequence, const char *text);
 void session_safe(struct session *s, uint64_t safe_sequence);
 void session_down_ready(struct session *s); /* there are entries for the site */
+void session_snapshot_ready(struct session *s); /* SNAPSHOT is done: only now something is rendered */
 /* after: the `version` of the RENDER_DOWN that this answers; rows: what follows it. Rows and flags both empty: nothing
  * above (then session_down_ready when there is). */
 void session_down(struct session *s, uint64_t after, uint64_t version, bool more, uint32_t flags,

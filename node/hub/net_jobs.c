@@ -273,7 +273,7 @@ static void site_result(struct daemon *d, struct net_site *site, struct hub_job 
     case JOB_ROTATE: session_rotated(site->session, ok, &job->rotate); break;
     case JOB_SNAPSHOT:
       if (ok)
-        session_down_ready(site->session);
+        session_snapshot_ready(site->session);
       else
         site->snapshot_retry_ms = later;
       break;

@@ -347,7 +347,9 @@ void session_rotated(struct session *s, bool ok, const struct wire_rotate *rotat
 
 /* --- down --- */
 
-void session_down_ready(struct session *s) {
+void session_down_ready(struct session *s) { s->down_due = true; }
+
+void session_snapshot_ready(struct session *s) {
   s->snapshot_asked = false;
   s->down_due = true;
 }

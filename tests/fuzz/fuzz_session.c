@@ -83,7 +83,7 @@ static void answer(struct hub *hub, struct fuzz_input *in) {
     case 4: session_held(hub->s, (enum trb_hold)(1 + take(in) % 7), n, take(in) & 1 ? "满" : NULL); break;
     case 5: session_down(hub->s, take(in) % 16, take(in) % 16, take(in) & 1, take(in) & 6, take_slice(in)); break;
     case 6: session_stream(hub->s, &stream, take(in) & 1, "no"); break;
-    case 7: session_down_ready(hub->s); break;
+    case 7: session_down_ready(hub->s), session_snapshot_ready(hub->s); break;
     case 8: session_safe(hub->s, n); break;
     default: session_suspend(hub->s, take(in) & 1); break;
   }

@@ -202,8 +202,9 @@ static void attached_asks_for_a_snapshot_when_the_replica_is_new_or_of_another_e
     session_attached(f->s, &at);
     expect_send(f, WIRE_welcome);
     expect(f, SESSION_SNAPSHOT);
-    expect(f, SESSION_IDLE); /* nothing is rendered before the snapshot stands */
-    session_down_ready(f->s);
+    session_down_ready(f->s); /* another row changed */
+    expect(f, SESSION_IDLE);  /* nothing is rendered before the snapshot stands */
+    session_snapshot_ready(f->s);
     expect(f, SESSION_RENDER_DOWN);
     assert_int_equal(f->action.version, 0);
   }

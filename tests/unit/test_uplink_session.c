@@ -278,7 +278,7 @@ static void hub_answer(struct world *w) {
       break;
     case SESSION_VERIFY: hub_write(w, trb_buf_slice(&q.bytes)); break;
     case SESSION_RENDER_DOWN: hub_down(w, q.render); break;
-    case SESSION_SNAPSHOT: session_down_ready(w->session); break;
+    case SESSION_SNAPSHOT: session_snapshot_ready(w->session); break;
     case SESSION_NEW_STREAM:
       CHECK(w, w->incarnations < INCARNATIONS_MAX);
       w->hub_incarnation = ++w->incarnations;
