@@ -119,7 +119,7 @@ static enum trb_status store_acks(struct node *node, const struct uplink_action 
 }
 
 /* A frame that cannot be applied: away with the line, so that it comes again only after the back-off. */
-static void refuse_down(struct node *node, const struct trb_clock_reading *now, const char *why) {
+void line_refuse_down(struct node *node, const struct trb_clock_reading *now, const char *why) {
   node_alarm(node, "down_refused", "headquarters sent something that cannot be stored: %s", why);
   hang_up(node);
   uplink_disconnected(node->uplink, false, now);
@@ -136,7 +136,7 @@ static enum trb_status take_down(struct node *node, const struct wire_down *down
   }
   if (status == TRB_NOMEM || status == TRB_STORE) return trb_fail(err, status, "%s", why.text);
   if (status == TRB_PEER)
-    refuse_down(node, now, why.text);
+    line_refuse_down(node, now, why.text);
   else
     line_down_applied(node); /* does not follow: says where the replica is */
   return TRB_OK;

@@ -269,7 +269,9 @@ static enum trb_status apply(struct node *node, struct trb_error *err) {
     return TRB_OK;
   }
   if (status == TRB_PEER) {
-    node_alarm(node, "down_refused", "headquarters sent rows that cannot be stored: %s", err->text);
+    struct trb_clock_reading reading;
+    if (clock_read(&reading) != TRB_OK) return trb_fail(err, TRB_STORE, "cannot read the clock");
+    line_refuse_down(node, &reading, err->text); /* else the core waits for ever that it is applied */
     return TRB_OK;
   }
   if (status != TRB_OK) return status;

@@ -49,7 +49,7 @@ struct node {
   struct link_client *client;
   struct uplink *uplink;
   bool connected;
-  bool answered, next_curve; /* the latest line came up; it was dialled with the hub's next CURVE key */
+  bool answered, next_curve;  /* the latest line came up; it was dialled with the hub's next CURVE key */
   int64_t heard_ms, acked_ms; /* wall */
 
   bool rotating, on_next_keys; /* new keys stand beside the old; they are the ones in use */
@@ -105,6 +105,8 @@ void line_stop(struct node *node);
 /* Receives what is there, ticks, and does what the core asks until it is idle. */
 enum trb_status line_run(struct node *node, struct trb_error *err);
 void line_down_applied(struct node *node);
+/* A DOWN that cannot be stored: the line is given up, so that it comes again only after the back-off. */
+void line_refuse_down(struct node *node, const struct trb_clock_reading *now, const char *why);
 void line_sealed(struct node *node);
 
 /* ---- branch_rotate.c ---- */
