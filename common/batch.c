@@ -248,7 +248,9 @@ static enum trb_status expand(const struct trb_batch_header *h, struct trb_slice
   }
   uint8_t *raw = trb_arena_alloc(arena, h->raw_bytes);
   if (!raw) return trb_fail(err, TRB_NOMEM, "Out of memory while opening a batch.");
-  if (zip_expand_into(body, raw, h->raw_bytes, NULL)) return bad(err, "its content cannot be expanded");
+  enum trb_status status = zip_expand_into(body, raw, h->raw_bytes, NULL);
+  if (status == TRB_NOMEM) return trb_fail(err, TRB_NOMEM, "Out of memory while opening a batch.");
+  if (status) return bad(err, "its content cannot be expanded");
   *ret = trb_slice_of(raw, h->raw_bytes);
   return TRB_OK;
 }
