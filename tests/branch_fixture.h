@@ -260,10 +260,10 @@ static inline struct seal_result seal_once(struct fixture *f) {
   struct seal_result result = {0};
   f->now.wall_ms += 10;
   f->now.boot_ms += 10;
-  OK(seal_pass(&f->sealing, 1000, &f->now, &result, err));
+  OK(seal_pass(&f->sealing, (struct seal_limits){1000000, SEAL_MARKS_MAX}, &f->now, &result, err));
   if (result.schema_changed) {
     fixture_sealing(f);
-    OK(seal_pass(&f->sealing, 1000, &f->now, &result, err));
+    OK(seal_pass(&f->sealing, (struct seal_limits){1000000, SEAL_MARKS_MAX}, &f->now, &result, err));
   }
   return result;
 }

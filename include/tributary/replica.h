@@ -56,6 +56,8 @@ enum trb_status replica_apply(struct replica *replica, const struct wire_down *d
  * was replaced. */
 enum trb_status replica_apply_step(struct replica *replica, bool *ret_done, bool *ret_extended, struct trb_error *err);
 
+/* A client is in a write transaction now. Cheap: one system call. */
+bool replica_writer_active(const struct replica *replica);
 /* Pid of a process that holds a lock on replica.db that keeps us out; 0: none. */
 int replica_lock_holder(const struct replica *replica);
 enum trb_status replica_count(struct replica *replica, int64_t *ret_down_rows, int64_t *ret_refused,

@@ -31,9 +31,15 @@ struct seal_result {
   uint16_t lost_table; /* a table with marks is missing in replica.db: its rows are not sent; 0: none */
   int64_t reading_us;  /* how long the read transaction lasted */
 };
-/* One pass: at most TRB_CONTINUES_BYTES_MAX and about read_ms_max of reading. now: for sealed_ms. TRB_AGAIN: replica.db
+struct seal_limits {
+  int64_t read_us; /* about so much reading (one row at least) */
+  size_t marks;    /* looked at; at most SEAL_MARKS_MAX */
+};
+#define SEAL_MARKS_MAX \
+  4000 /* bounds memory and the time the first reading takes; a bulk import goes in several passes */
+/* One pass: at most TRB_CONTINUES_BYTES_MAX and what `limits` says. now: for sealed_ms. TRB_AGAIN: replica.db
  * is locked. */
-enum trb_status seal_pass(struct sealing *sealing, int64_t read_ms_max, const struct trb_clock_reading *now,
+enum trb_status seal_pass(struct sealing *sealing, struct seal_limits limits, const struct trb_clock_reading *now,
                           struct seal_result *ret, struct trb_error *err);
 /* One slice of the baseline (state.baseline), until it is done. */
 enum trb_status seal_baseline(struct sealing *sealing, int64_t read_ms_max, const struct trb_clock_reading *now,

@@ -14,6 +14,7 @@
 #include "tributary/notify.h"
 
 #define CALL_TIMEOUT_MS 30000
+#define BURST_MS 4
 #define SYNC_QUIET_US (300 * 1000) /* nothing came down for so long after all was acknowledged: that was all */
 
 /* ---- what wakes the loop ---- */
@@ -49,7 +50,7 @@ static enum trb_status watch_signals(struct node *node, struct trb_error *err) {
 
 static void read_files(struct node *node) {
   _Alignas(struct inotify_event) char bytes[4096];
-  bool touched = false, committed = false;
+  uint32_t touched = 0;
   for (ssize_t len; (len = read(node->inotify_fd, bytes, sizeof bytes)) > 0;)
     for (char *at = bytes; at < bytes + len;) {
       const struct inotify_event *event = (const struct inotify_event *)(const void *)at;
@@ -57,17 +58,16 @@ static void read_files(struct node *node) {
       bool ours = (event->mask & IN_Q_OVERFLOW) ||
                   (event->len && strncmp(event->name, REPLICA_FILE, sizeof REPLICA_FILE - 1) == 0);
       if (!ours) continue;
-      touched = true;
-      committed |= (event->mask & (IN_DELETE | IN_MOVED_TO)) != 0; /* the journal is gone: committed */
+      touched++;
     }
-  if (touched) work_woken(node, committed);
+  if (touched) work_woken(node, touched);
 }
 
 static void read_clock(struct node *node) {
   uint64_t ticks;
   if (read(node->timer_fd, &ticks, sizeof ticks) < 0 && errno != ECANCELED) return;
   struct trb_error err;
-  if (work_clock(node, &err) == TRB_AGAIN) work_woken(node, false); /* locked: the next pass looks */
+  if (work_clock(node, &err) == TRB_AGAIN) work_woken(node, 0); /* locked: the next pass looks */
 }
 
 static void read_signal(struct node *node) {
@@ -81,7 +81,7 @@ static enum trb_status answer(struct node *node, const char *word, struct trb_bu
   if (strcmp(word, "status") == 0) return status_print(node, out, err);
   if (strcmp(word, "metrics") == 0) return status_metrics(node, out, err);
   if (strcmp(word, "seal") == 0) {
-    work_woken(node, true);
+    work_woken(node, 0);
     trb_buf_append_str(out, "{\"sealing\":true}");
     return TRB_OK;
   }
@@ -122,16 +122,21 @@ static int timeout_ms(struct node *node, int64_t until_us) {
   return ms > 60000 ? 60000 : (int)ms;
 }
 
+/* In a burst of writes the files are not listened to for some milliseconds: each of them would wake us several times. */
 static enum trb_status wait_for_work(struct node *node, int64_t until_us, struct trb_error *err) {
-  int fds[TRB_LINK_WAIT_FDS_MAX] = {node->inotify_fd, node->timer_fd, node->signal_fd};
+  int fds[TRB_LINK_WAIT_FDS_MAX] = {node->timer_fd, node->signal_fd};
   bool ready[TRB_LINK_WAIT_FDS_MAX] = {false};
-  size_t count = 3;
-  if (node->control) count += control_fds(node->control, fds + 3, TRB_LINK_WAIT_FDS_MAX - 3);
-  enum trb_status status = link_wait(NULL, node->client, fds, ready, count, timeout_ms(node, until_us), err);
+  size_t count = 2;
+  int timeout = timeout_ms(node, until_us);
+  bool burst = seal_now_us() - node->event_us < BURST_MS * 1000;
+  if (burst && timeout > BURST_MS) timeout = BURST_MS;
+  if (!burst) fds[count++] = node->inotify_fd;
+  if (node->control) count += control_fds(node->control, fds + count, TRB_LINK_WAIT_FDS_MAX - count);
+  enum trb_status status = link_wait(NULL, node->client, fds, ready, count, timeout, err);
   if (status != TRB_OK) return status;
-  if (ready[0]) read_files(node);
-  if (ready[1]) read_clock(node);
-  if (ready[2]) read_signal(node);
+  read_files(node);
+  if (ready[0]) read_clock(node);
+  if (ready[1]) read_signal(node);
   if (node->control) serve(node);
   return TRB_OK;
 }
@@ -174,7 +179,9 @@ static void seal_last(struct node *node) {
   for (int i = 0; i < 20 && !s->want && !s->baseline && !node->stream_pending && !node->rotating; i++) {
     struct trb_clock_reading now;
     struct seal_result result = {0};
-    if (clock_read(&now) != TRB_OK || seal_pass(&node->sealing, 20, &now, &result, &err) != TRB_OK || !result.more)
+    if (clock_read(&now) != TRB_OK ||
+        seal_pass(&node->sealing, (struct seal_limits){20000, SEAL_MARKS_MAX}, &now, &result, &err) != TRB_OK ||
+        !result.more)
       return;
   }
 }
@@ -241,7 +248,8 @@ static enum trb_status seal_now(struct node *node, struct trb_buf *out, struct t
   enum trb_status status = work_start(node, err);
   while (status == TRB_OK && result.more && !result.rolled_back) {
     status = clock_read(&now) == TRB_OK ? work_clock(node, err) : trb_fail(err, TRB_STORE, "cannot read the clock");
-    if (status == TRB_OK) status = seal_pass(&node->sealing, 20, &now, &result, err);
+    if (status == TRB_OK)
+      status = seal_pass(&node->sealing, (struct seal_limits){20000, SEAL_MARKS_MAX}, &now, &result, err);
   }
   trb_buf_printf(out, "{\"sealed_sequence\":%llu}", (unsigned long long)s->sequence);
   return status;

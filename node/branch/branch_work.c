@@ -1,26 +1,33 @@
 /* branch_work: what the daemon does with its files, and when. See node.h.
  *
- * Clients come first. A read of ours can make a client without a busy timeout fail when it falls into the moment of its
- * commit. So: a single commit is sealed at once; while somebody writes without pause the reads are short and rare
- * (LOCK_SHARE of the time), and begin just after a commit, when the writer holds no lock. */
+ * Clients come first. A client without a busy timeout that wants to commit while we read fails, and one that tries
+ * again at once fails again every few dozen microseconds until we are done. So we read when nobody writes: SETTLE_US
+ * after a commit that stands alone, BURST_QUIET_US after the last of many. While a client writes without pause nothing
+ * is read for up to FORCE_US, and then only as much as costs it a fraction of a percent of its writes; what has
+ * gathered is sealed as soon as it pauses. */
 #include <stdio.h>
 #include <string.h>
 
 #include "node.h"
 
 #define MS 1000
-#define READ_QUIET_MS 20 /* a read transaction when nobody else writes */
-#define READ_BUSY_MS 2
-#define BUSY_WITHIN_US (100 * MS) /* marks again so soon: somebody writes without pause */
-#define BUSY_PAUSE_US (50 * MS)   /* then at least so long between reads */
-#define BUSY_PAUSE_MAX_US (1000 * MS)
-#define LOCK_SHARE 250     /* and so many times as long as the read took */
-#define SETTLE_US (2 * MS) /* after a write that may not be a commit yet */
+#define READ_QUIET_US (20 * MS) /* a read transaction when nobody else writes */
+#define READ_QUIET_MS 20
+#define SETTLE_US (2 * MS)        /* after a commit that stands alone */
+#define ALONE_US (100 * MS)       /* no write for so long before it */
+#define BURST_QUIET_US (25 * MS)  /* after the last of many */
+#define WRITER_IDLE_US (100 * MS) /* a write transaction is open, but nothing happens in it */
+#define FORCE_US (10000 * MS)     /* however busy a client is: a short look */
+#define FORCE_MARKS 64
+#define FORCE_READ_US_MIN 60
+#define FORCE_READ_US_MAX 2000
+#define FORCE_WRITES_PER_US 8 /* a microsecond of reading in so many writes */
 #define RETRY_MIN_MS 1
 #define RETRY_MAX_MS 50
 #define LOCKED_ALARM_US (3000 * MS)
 #define TRIM_AFTER_US (200 * MS)
 #define CHECK_US (5000 * MS)
+#define CHECK_LATEST_US (60000 * MS) /* while a client writes without pause */
 #define SCRUB_PAUSE_US (5 * MS)
 #define SCRUB_EVERY_US (INT64_C(24) * 3600 * 1000 * MS)
 #define SCRUB_SLICE_MS 4
@@ -39,10 +46,21 @@ int64_t work_due_us(const struct node *node) {
   return due;
 }
 
-void work_woken(struct node *node, bool committed) {
+void work_woken(struct node *node, uint32_t events) {
   int64_t now = seal_now_us();
-  sooner(&node->due.look, committed ? now : now + SETTLE_US);
+  bool alone = now - node->event_us >= ALONE_US;
+  node->event_us = now;
+  node->events += events;
+  if (!node->waiting_us) node->waiting_us = now;
+  int64_t due = now + (alone ? SETTLE_US : BURST_QUIET_US);
+  if (due > node->waiting_us + FORCE_US) due = node->waiting_us + FORCE_US;
+  if (alone)
+    sooner(&node->due.look, due);
+  else
+    node->due.look = due;
 }
+
+bool work_quiet(const struct node *node) { return seal_now_us() - node->event_us >= BURST_QUIET_US * 2; }
 
 bool work_sealed_all(struct node *node) {
   const struct outbox_state *s = &node->outbox->state;
@@ -149,39 +167,56 @@ static enum trb_status check_schema(struct node *node, struct trb_error *err) {
 
 /* ---- sealing ---- */
 
-static void sealed(struct node *node, const struct seal_result *result, bool busy) {
+static void sealed(struct node *node, const struct seal_result *result) {
   int64_t now = seal_now_us();
   node->passes++;
   node->batches += result->batches;
   node->changes += result->changes;
-  bool found = result->marks > 0 || result->batches > 0;
-  if (found) {
+  if (result->marks > 0 || result->batches > 0) {
     node->sealed_us = now;
     node->due.trim = now + TRIM_AFTER_US;
   }
   if (result->batches) line_sealed(node);
   if (result->oversized)
     node_alarm(node, "row_too_large", "a row is larger than a batch and cannot be sent; make it smaller");
-  int64_t pause = 0;
-  if (busy && found) {
-    pause = result->reading_us * LOCK_SHARE;
-    if (pause < BUSY_PAUSE_US) pause = BUSY_PAUSE_US;
-    if (pause > BUSY_PAUSE_MAX_US) pause = BUSY_PAUSE_MAX_US;
-  }
-  node->due.look = result->more || pause ? now + pause : INT64_MAX;
+  node->waiting_us = result->more ? now : 0;
+  node->events = 0;
+  node->due.look = result->more ? now : INT64_MAX;
+}
+
+/* Nobody is about to commit, as far as can be told. */
+static bool calm(const struct node *node) {
+  int64_t now = seal_now_us(), since = now - node->event_us;
+  if (since >= WRITER_IDLE_US) return true;
+  return since >= SETTLE_US && !replica_writer_active(&node->replica);
+}
+
+/* What may be read although a client writes without pause. An inotify event or four is a write. */
+static struct seal_limits forced(const struct node *node) {
+  int64_t us = node->events / 4 / FORCE_WRITES_PER_US;
+  if (us < FORCE_READ_US_MIN) us = FORCE_READ_US_MIN;
+  if (us > FORCE_READ_US_MAX) us = FORCE_READ_US_MAX;
+  return (struct seal_limits){.read_us = us, .marks = FORCE_MARKS};
 }
 
 static enum trb_status seal_rows(struct node *node, struct trb_error *err) {
   struct trb_clock_reading now;
   struct seal_result result = {0};
   int64_t start = seal_now_us();
-  bool busy = node->sealed_us && start - node->sealed_us < BUSY_WITHIN_US;
+  struct seal_limits limits = {.read_us = READ_QUIET_US, .marks = SEAL_MARKS_MAX};
+  if (!calm(node)) {
+    if (start < node->waiting_us + FORCE_US) {
+      node->due.look = start + BURST_QUIET_US / 4;
+      return TRB_OK;
+    }
+    limits = forced(node);
+  }
   enum trb_status status = clock_read(&now);
   if (status == TRB_OK) status = work_clock(node, err);
   if (status == TRB_OK && node->outbox->state.baseline)
     status = seal_baseline(&node->sealing, READ_QUIET_MS, &now, &result, err);
   else if (status == TRB_OK)
-    status = seal_pass(&node->sealing, busy ? READ_BUSY_MS : READ_QUIET_MS, &now, &result, err);
+    status = seal_pass(&node->sealing, limits, &now, &result, err);
   if (status == TRB_OK && result.schema_changed) {
     status = check_schema(node, err);
     if (status == TRB_OK) node->due.look = start;
@@ -194,7 +229,7 @@ static enum trb_status seal_rows(struct node *node, struct trb_error *err) {
     node_alarm(node, "capture_damaged", "table %s is missing in replica.db; its rows are not taken for deleted",
                table ? table->name : "?");
   }
-  sealed(node, &result, busy);
+  sealed(node, &result);
   return TRB_OK;
 }
 
@@ -290,12 +325,12 @@ static enum trb_status trim(struct node *node, struct trb_error *err) {
   int64_t now = seal_now_us();
   bool more = false;
   node->due.trim = INT64_MAX;
-  if (node->sealed_us && now - node->sealed_us < TRIM_AFTER_US) {
-    node->due.trim = node->sealed_us + TRIM_AFTER_US;
+  if (now - node->sealed_us < TRIM_AFTER_US || !work_quiet(node)) {
+    node->due.trim = now + TRIM_AFTER_US;
     return TRB_OK;
   }
   enum trb_status status = seal_trim(&node->sealing, &more, err);
-  if (status == TRB_OK && more) node->due.trim = now + SETTLE_US * 5;
+  if (status == TRB_OK && more) node->due.trim = now + 10 * MS;
   if (status == TRB_AGAIN || status == TRB_FULL) node->due.trim = now + TRIM_AFTER_US;
   return status == TRB_AGAIN || status == TRB_FULL ? TRB_OK : status;
 }
@@ -326,8 +361,9 @@ static enum trb_status scrub(struct node *node, struct trb_error *err) {
   node->due.scrub = INT64_MAX;
   if (!s->scrub) return TRB_OK;
   int64_t start = seal_now_us();
-  bool wait = s->want || s->baseline || node->rotating || node->stream_pending || node->replica.applying;
-  node->due.scrub = start + (wait ? 1000 * MS : SCRUB_PAUSE_US);
+  bool wait =
+      !work_quiet(node) || s->want || s->baseline || node->rotating || node->stream_pending || node->replica.applying;
+  node->due.scrub = start + (wait ? 200 * MS : SCRUB_PAUSE_US);
   if (wait || clock_read(&now) != TRB_OK) return TRB_OK;
   enum trb_status status = scrub_slice(&node->sealing, SCRUB_SLICE_MS, &now, &result, err);
   if (status == TRB_AGAIN || status == TRB_FULL) {
@@ -374,6 +410,11 @@ static void watch_sizes(struct node *node) {
 /* The slow round: what no wake-up tells. */
 static enum trb_status check(struct node *node, struct trb_error *err) {
   int64_t now = seal_now_us();
+  if (!work_quiet(node) && now - node->checked_us < CHECK_LATEST_US) {
+    node->due.check = now + TRIM_AFTER_US;
+    return TRB_OK;
+  }
+  node->checked_us = now;
   node->due.check = now + CHECK_US;
   if (replica_replaced(&node->replica)) {
     enum trb_status status = reopen(node, err);

@@ -58,6 +58,10 @@ struct node {
   uint8_t stream_incarnation[TRB_INCARNATION_BYTES];
 
   struct node_due due;
+  int64_t event_us;        /* last sign of a write by somebody else (or us) */
+  int64_t waiting_us;      /* writes wait to be sealed since; 0: none */
+  int64_t checked_us;      /* last slow round */
+  uint32_t events;         /* signs of writes since the last pass */
   int64_t sealed_us;       /* when the last pass that found marks ended */
   int64_t locked_since_us; /* replica.db is locked by a client since; 0: it is not */
   int64_t down_us;         /* when the last DOWN frame was applied */
@@ -91,7 +95,8 @@ void node_log(int level, const char *format, ...)
 
 /* ---- branch_work.c ---- */
 enum trb_status work_start(struct node *node, struct trb_error *err); /* schema, clock, rollback; schedules */
-void work_woken(struct node *node, bool committed);                   /* somebody wrote to replica.db */
+void work_woken(struct node *node, uint32_t events);                  /* somebody wrote to replica.db */
+bool work_quiet(const struct node *node);                             /* nobody did for a while */
 /* Everything that is due. TRB_STORE and the like: the daemon ends. */
 enum trb_status work_run(struct node *node, struct trb_error *err);
 int64_t work_due_us(const struct node *node);

@@ -16,6 +16,7 @@ enum { PATH_BYTES_MAX = 4096, OP_PUT = 1, OP_WITHDRAW = 3 };
 /* Lock bytes of SQLite's file format (os.h: PENDING_BYTE and what follows). */
 #define LOCK_PENDING 0x40000000
 #define LOCK_BYTES 512
+#define LOCK_WRITER_BYTES 2 /* PENDING and RESERVED */
 
 static const char SETTINGS[] = "PRAGMA cache_size=-1000; PRAGMA secure_delete=ON;";
 /* Which rows came down, with which version, and in which snapshot they were last seen. */
@@ -386,7 +387,7 @@ enum trb_status replica_apply_step(struct replica *r, bool *ret_done, bool *ret_
 
 /* Asks the kernel who holds SQLite's lock bytes. The descriptor stays open for the life of the process: closing any
  * descriptor of a file drops this process's POSIX locks on it, SQLite's among them. */
-int replica_lock_holder(const struct replica *r) {
+static int probe_lock(const struct replica *r, int len) {
   static int fd = -1;
   static uint64_t inode, device;
   if (fd < 0 || inode != r->inode || device != r->device) {
@@ -395,10 +396,13 @@ int replica_lock_holder(const struct replica *r) {
     device = r->device;
   }
   if (fd < 0) return 0;
-  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_PENDING, .l_len = LOCK_BYTES};
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_PENDING, .l_len = len};
   if (fcntl(fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK) return 0;
   return lock.l_pid > 0 ? lock.l_pid : 0;
 }
+
+int replica_lock_holder(const struct replica *r) { return probe_lock(r, LOCK_BYTES); }
+bool replica_writer_active(const struct replica *r) { return probe_lock(r, LOCK_WRITER_BYTES) != 0; }
 
 enum trb_status replica_count(struct replica *r, int64_t *ret_down_rows, int64_t *ret_refused, struct trb_error *err) {
   enum trb_status status = db_get_int(r->db, err, ret_down_rows, "SELECT count(*) FROM _trb_down", "");

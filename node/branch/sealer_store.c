@@ -7,13 +7,8 @@
 
 #include "tributary/wire.h"
 
-/* Marks looked at in one pass: bounds memory and the time the first reading takes; a bulk import goes in several
- * passes. */
-#define MARKS_SCAN_MAX 4000
 /* Row bytes read in one pass: as much as one pass may seal. */
 #define READ_BYTES_MAX TRB_CONTINUES_BYTES_MAX
-/* The clock is looked at after so many rows. */
-#define ROWS_PER_CLOCK 16
 /* Marks deleted in one transaction: a few milliseconds. */
 #define TRIM_MAX 500
 
@@ -116,6 +111,7 @@ struct pass {
   struct sealing *sealing;
   struct trb_arena *arena;
   bool late;
+  struct seal_limits limits;
   uint64_t after; /* the cursor this pass starts at */
   size_t scanned_count, mark_count;
   struct scanned *scanned;   /* every mark looked at */
@@ -178,7 +174,7 @@ static enum trb_status read_marks(struct pass *p, struct trb_error *err) {
   int64_t nonce = 0;
   enum trb_status status = p->late ? TRB_OK : seal_last_mark(p->sealing->replica, &last, &nonce, err);
   if (status != TRB_OK || last <= p->after) return status;
-  size_t max = last - p->after < MARKS_SCAN_MAX ? (size_t)(last - p->after) : MARKS_SCAN_MAX;
+  size_t max = last - p->after < p->limits.marks ? (size_t)(last - p->after) : p->limits.marks;
   p->scanned = trb_arena_alloc(p->arena, max * sizeof *p->scanned);
   p->marks = trb_arena_alloc(p->arena, max * sizeof *p->marks);
   if (!p->scanned || !p->marks) return trb_fail(err, TRB_NOMEM, "out of memory");
@@ -235,7 +231,7 @@ static enum trb_status read_rows(struct pass *p, int64_t until_us, struct trb_er
   p->lost = trb_arena_alloc(p->arena, p->rows.row_count + 1);
   if (!p->values || !p->lost) return trb_fail(err, TRB_NOMEM, "out of memory");
   for (size_t i = 0; i < p->rows.row_count; i++) {
-    if (i > 0 && (bytes > READ_BYTES_MAX || (i % ROWS_PER_CLOCK == 0 && seal_now_us() > until_us))) break;
+    if (i > 0 && (bytes > READ_BYTES_MAX || seal_now_us() > until_us)) break;
     enum trb_status status = read_row(p, i, &bytes, err);
     if (status != TRB_OK) return status;
     p->read_rows = i + 1;
@@ -245,7 +241,7 @@ static enum trb_status read_rows(struct pass *p, int64_t until_us, struct trb_er
 
 /* The read transaction: everything from one snapshot, so that each value is at least as old as the marks that were
  * read. */
-static enum trb_status read_pass(struct pass *p, int64_t read_ms_max, struct seal_result *ret, struct trb_error *err) {
+static enum trb_status read_pass(struct pass *p, struct seal_result *ret, struct trb_error *err) {
   struct sealing *sealing = p->sealing;
   int64_t version = 0, begin_us = seal_now_us();
   enum trb_status status = db_begin_read(sealing->replica, err);
@@ -253,7 +249,7 @@ static enum trb_status read_pass(struct pass *p, int64_t read_ms_max, struct sea
   ret->schema_changed = status == TRB_OK && version != sealing->schema_version;
   if (status == TRB_OK && !ret->schema_changed) status = check_cursor(sealing, &ret->rolled_back, err);
   if (status == TRB_OK && !ret->schema_changed && !ret->rolled_back) status = read_marks(p, err);
-  if (status == TRB_OK && p->mark_count) status = read_rows(p, begin_us + read_ms_max * 1000, err);
+  if (status == TRB_OK && p->mark_count) status = read_rows(p, begin_us + p->limits.read_us, err);
   db_rollback(sealing->replica); /* nothing was written: ends the snapshot */
   ret->reading_us += seal_now_us() - begin_us;
   return status;
@@ -332,13 +328,13 @@ static enum trb_status write_pass(struct pass *p, struct seal_writer *w, struct 
   return seal_writer_end(w, s->mark < s->late_mark ? s->mark : s->late_mark, err);
 }
 
-static enum trb_status one_pass(struct sealing *sealing, bool late, int64_t read_ms_max,
+static enum trb_status one_pass(struct sealing *sealing, bool late, struct seal_limits limits,
                                 const struct trb_clock_reading *now, struct seal_result *ret, struct trb_error *err) {
   TRB_ARENA_AUTO arena = {0};
   struct outbox *outbox = sealing->outbox;
-  struct pass p = {.sealing = sealing, .arena = &arena, .late = late};
+  struct pass p = {.sealing = sealing, .arena = &arena, .late = late, .limits = limits};
   p.after = late ? outbox->state.late_mark : outbox->state.mark;
-  enum trb_status status = read_pass(&p, read_ms_max, ret, err);
+  enum trb_status status = read_pass(&p, ret, err);
   if (status != TRB_OK || ret->schema_changed || ret->rolled_back) return status;
   if (p.scanned_count == 0 && !(late && outbox->state.late_mark < outbox->state.mark)) return TRB_OK;
   status = outbox_begin(outbox, err);
@@ -365,16 +361,17 @@ static enum trb_status want_stream(struct outbox *outbox, enum trb_stream_why wh
   return outbox_commit(outbox, err);
 }
 
-enum trb_status seal_pass(struct sealing *sealing, int64_t read_ms_max, const struct trb_clock_reading *now,
+enum trb_status seal_pass(struct sealing *sealing, struct seal_limits limits, const struct trb_clock_reading *now,
                           struct seal_result *ret, struct trb_error *err) {
   struct seal_result result = {0};
   const struct outbox_state *s = &sealing->outbox->state;
-  TRB_ASSERT(s->baseline == OUTBOX_BASELINE_NONE && s->want == 0);
-  enum trb_status status = one_pass(sealing, false, read_ms_max, now, &result, err);
+  TRB_ASSERT(s->baseline == OUTBOX_BASELINE_NONE && s->want == 0 && limits.marks > 0);
+  if (limits.marks > SEAL_MARKS_MAX) limits.marks = SEAL_MARKS_MAX;
+  enum trb_status status = one_pass(sealing, false, limits, now, &result, err);
   bool whole = !result.schema_changed && !result.rolled_back && !result.more;
   if (status == TRB_OK && s->late_mark < s->mark && (whole || result.marks == 0)) {
     result.more = false;
-    status = one_pass(sealing, true, read_ms_max, now, &result, err);
+    status = one_pass(sealing, true, limits, now, &result, err);
   }
   if (status == TRB_OK && result.rolled_back) status = want_stream(sealing->outbox, TRB_STREAM_ROLLED_BACK, err);
   if (status == TRB_OK) *ret = result;

@@ -218,7 +218,7 @@ static void seal_pass_never_writes_while_a_client_reads_or_writes(void **state) 
   seal_all(f);
   assert_int_equal(f->outbox->state.mark, 1);
   sql(f, "COMMIT; BEGIN EXCLUSIVE");
-  assert_int_equal(seal_pass(&f->sealing, 10, &f->now, &result, &error), TRB_AGAIN);
+  assert_int_equal(seal_pass(&f->sealing, (struct seal_limits){10000, SEAL_MARKS_MAX}, &f->now, &result, &error), TRB_AGAIN);
   sql(f, "COMMIT");
   seal_all(f);
   model_catch_up(f);
@@ -370,7 +370,7 @@ static void scrub_finds_what_made_no_mark(void **state) {
       "INSERT INTO _trb_guard VALUES('x'); UPDATE customer SET name = '改', city = '南京' WHERE id = 'a';"
       "DELETE FROM customer WHERE id = 'b';" PUT("e", "五") "DELETE FROM _trb_guard");
   struct seal_result result;
-  OK(seal_pass(&f->sealing, 100, &f->now, &result, err));
+  OK(seal_pass(&f->sealing, (struct seal_limits){100000, SEAL_MARKS_MAX}, &f->now, &result, err));
   assert_true(result.schema_changed);
   fixture_sealing(f); /* restores the trigger */
   struct scrub_result scrub = scrub_all(f);
@@ -408,7 +408,7 @@ static void seal_pass_says_that_the_disk_is_full_and_changes_nothing(void **stat
       "INSERT INTO customer(id, kind, name, remark) SELECT printf('C%05d', i), 'person', '客户', hex(randomblob(200)) "
       "FROM n");
   OK(db_exec(f->outbox->db, "PRAGMA max_page_count = 60", err));
-  assert_int_equal(seal_pass(&f->sealing, 1000, &f->now, &result, &error), TRB_FULL);
+  assert_int_equal(seal_pass(&f->sealing, (struct seal_limits){1000000, SEAL_MARKS_MAX}, &f->now, &result, &error), TRB_FULL);
   assert_int_equal(f->outbox->state.sequence, 1);
   assert_int_equal(f->outbox->state.mark, 1);
   OK(db_exec(f->outbox->db, "PRAGMA max_page_count = 1000000", err));
