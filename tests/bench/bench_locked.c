@@ -1,5 +1,5 @@
-/* bench_locked: how often a client without a busy timeout, inserting without pause, meets 'database is locked', with and without
- * the branch's daemon; and what the idle daemon costs. One JSON object a line.
+/* bench_locked: how often a client without a busy timeout, inserting without pause, meets 'database is locked', with
+ * and without the branch's daemon; and what the idle daemon costs. One JSON object a line.
  *
  *   bench_locked [SECONDS]      a run of each kind lasts so long (default 5) */
 #include <fcntl.h>
@@ -13,15 +13,15 @@
 
 #include "../../node/branch/node.h"
 
-#define CHECK(call)                                                 \
-  do {                                                              \
-    struct trb_error e_ = {0};                                      \
-    struct trb_error *err = &e_;                                    \
-    if ((call) != TRB_OK) {                                         \
-      fprintf(stderr, "bench_locked: %s: %s\n", #call, e_.text);    \
-      exit(1);                                                      \
-    }                                                               \
-    (void)err;                                                      \
+#define CHECK(call)                                              \
+  do {                                                           \
+    struct trb_error e_ = {0};                                   \
+    struct trb_error *err = &e_;                                 \
+    if ((call) != TRB_OK) {                                      \
+      fprintf(stderr, "bench_locked: %s: %s\n", #call, e_.text); \
+      exit(1);                                                   \
+    }                                                            \
+    (void)err;                                                   \
   } while (0)
 
 /* A branch whose hub cannot be reached. */
@@ -76,7 +76,8 @@ static void run_client(const char *dir, const char *journal, const char *synchro
   struct trb_db *db = NULL;
   CHECK(node_path(dir, "replica.db", path, err));
   CHECK(db_open(path, TRB_DB_WRITE, 2000, &db, err));
-  snprintf(pragma, sizeof pragma, "PRAGMA journal_mode=%s; PRAGMA synchronous=%s; PRAGMA busy_timeout=0", journal, synchronous);
+  snprintf(pragma, sizeof pragma, "PRAGMA journal_mode=%s; PRAGMA synchronous=%s; PRAGMA busy_timeout=0", journal,
+           synchronous);
   CHECK(db_exec(db, pragma, err));
   int64_t tries = 0, locked = 0, end = seal_now_us() + (int64_t)(seconds * 1e6);
   int64_t start = seal_now_us();
@@ -92,10 +93,12 @@ static void run_client(const char *dir, const char *journal, const char *synchro
     }
   }
   double took = (double)(seal_now_us() - start) / 1e6;
-  printf("{\"bench\":\"locked\",\"daemon\":%s,\"journal\":\"%s\",\"synchronous\":\"%s\",\"writes\":%lld,\"writes_per_s\":%.0f,"
-         "\"locked\":%lld,\"locked_percent\":%.3f}\n",
-         daemon ? "true" : "false", journal, synchronous, (long long)tries, (double)tries / took, (long long)locked,
-         tries ? 100.0 * (double)locked / (double)tries : 0);
+  printf(
+      "{\"bench\":\"locked\",\"daemon\":%s,\"journal\":\"%s\",\"synchronous\":\"%s\",\"writes\":%lld,\"writes_per_s\":%"
+      ".0f,"
+      "\"locked\":%lld,\"locked_percent\":%.3f}\n",
+      daemon ? "true" : "false", journal, synchronous, (long long)tries, (double)tries / took, (long long)locked,
+      tries ? 100.0 * (double)locked / (double)tries : 0);
   fflush(stdout);
   db_close(&db);
 }
@@ -131,14 +134,15 @@ static void run_idle(const char *dir, double seconds) {
   int64_t start = seal_now_us();
   usleep((useconds_t)(seconds * 1e6));
   double used = cpu_seconds(pid) - before, took = (double)(seal_now_us() - start) / 1e6;
-  printf("{\"bench\":\"idle_branch\",\"seconds\":%.1f,\"cpu_percent\":%.3f,\"rss_anon_kb\":%ld}\n", took, 100.0 * used / took,
-         rss_anon_kb(pid));
+  printf("{\"bench\":\"idle_branch\",\"seconds\":%.1f,\"cpu_percent\":%.3f,\"rss_anon_kb\":%ld}\n", took,
+         100.0 * used / took, rss_anon_kb(pid));
   fflush(stdout);
   stop_daemon(pid);
 }
 
 int main(int argc, char **argv) {
-  static const char *const kinds[][2] = {{"DELETE", "FULL"}, {"DELETE", "NORMAL"}, {"TRUNCATE", "NORMAL"}, {"DELETE", "OFF"}};
+  static const char *const kinds[][2] = {
+      {"DELETE", "FULL"}, {"DELETE", "NORMAL"}, {"TRUNCATE", "NORMAL"}, {"DELETE", "OFF"}};
   double seconds = argc > 1 ? atof(argv[1]) : 5;
   char dir[] = "./trb-locked-XXXXXX", command[64];
   if (seconds <= 0 || !mkdtemp(dir)) return 2;

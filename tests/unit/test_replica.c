@@ -5,7 +5,8 @@ struct rows {
   struct trb_buf buf;
   size_t count;
 };
-static void row(struct rows *r, uint16_t table, int op, const char *id, uint64_t version, uint16_t column, const char *text) {
+static void row(struct rows *r, uint16_t table, int op, const char *id, uint64_t version, uint16_t column,
+                const char *text) {
   r->count++;
   mp_put_array(&r->buf, 5);
   mp_put_uint(&r->buf, table);
@@ -17,7 +18,8 @@ static void row(struct rows *r, uint16_t table, int op, const char *id, uint64_t
   if (column) mp_put_str(&r->buf, trb_slice_str(text));
 }
 
-static enum trb_status begin(struct fixture *f, struct rows *r, uint64_t after, uint64_t version, uint64_t flags, struct trb_error *err) {
+static enum trb_status begin(struct fixture *f, struct rows *r, uint64_t after, uint64_t version, uint64_t flags,
+                             struct trb_error *err) {
   TRB_BUF_AUTO all = {0};
   mp_put_array(&all, r->count);
   trb_buf_append_slice(&all, trb_buf_slice(&r->buf));
@@ -207,7 +209,7 @@ static void replica_apply_refuses_what_is_not_rows(void **state) {
 
 static void replica_replaced_notices_another_file(void **state) {
   struct fixture *f = *state;
-  char command[256];
+  char command[512];
   assert_false(replica_replaced(&f->replica));
   snprintf(command, sizeof command, "cp %s/replica.db %s/x && mv %s/x %s/replica.db", f->dir, f->dir, f->dir, f->dir);
   assert_int_equal(system(command), 0);
