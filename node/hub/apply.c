@@ -415,7 +415,7 @@ static void note_hq_table(struct work *w) {
     case TRB_T_invitation:
     case TRB_T_setting: w->s->roster_changed = true; break;
     case TRB_T_custom_table:
-    case TRB_T_custom_column: w->s->catalogue_changed = true; break;
+    case TRB_T_custom_column: w->s->definitions = true; break;
     default: break;
   }
 }

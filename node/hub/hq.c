@@ -119,7 +119,7 @@ static enum trb_status seal(struct hq *hq, struct hq_changes *list, size_t first
 
 /* Definitions that came with the batch, and what waited for them. */
 static enum trb_status after_apply(struct store *s, int64_t now_ms, struct trb_error *err) {
-  if (!s->catalogue_changed) return TRB_OK;
+  if (!s->definitions) return TRB_OK;
   struct setaside_outcome outcome;
   enum trb_status status = store_refresh_catalogue(s, err);
   return status == TRB_OK ? setaside_retry_tables(s, now_ms, &outcome, err) : status;

@@ -117,7 +117,7 @@ void store_close(struct store *s) {
 /* ---- transactions ---- */
 
 enum trb_status store_begin(struct store *s, struct trb_error *err) {
-  s->roster_changed = s->catalogue_changed = s->notes = false;
+  s->definitions = s->notes = false;
   return db_begin(s->db, err);
 }
 
@@ -170,7 +170,7 @@ void store_rollback(struct store *s) {
     s->streams[i] = (struct stream){0};
     s->facts[i] = (struct site_facts){0};
   }
-  if (!s->catalogue_changed) return;
+  if (!s->definitions) return;
   /* The tables made for new custom definitions are gone: back to what the file says. */
   struct trb_catalogue *old = NULL;
   struct rows *rows = NULL;

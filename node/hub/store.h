@@ -39,7 +39,8 @@ struct store {
   uint8_t epoch[16];                 /* of the replicas; new whenever this file turned out to be older than what was told */
   int64_t *dirty;                    /* owned: sites with new down entries since the writer last told them */
   size_t dirty_count, dirty_cap;
-  bool roster_changed, catalogue_changed, notes; /* by this transaction; notes: unify has something to finish */
+  bool roster_changed, catalogue_changed; /* since the writer last told the net thread */
+  bool definitions, notes; /* by this transaction: custom definitions changed; unify has something to finish */
   int64_t set_aside_count, fork_count;           /* by this process, for the metrics */
   struct trb_arena scratch;          /* of one change */
   struct trb_buf times, extra;       /* the row being written */

@@ -273,7 +273,6 @@ static bool goes_alone(enum job_kind kind) {
 }
 
 static void run_alone(struct writer *w, struct hub_job *job, int64_t now_ms) {
-  w->store.roster_changed = w->store.catalogue_changed = false;
   switch (job->kind) {
     case JOB_ATTACH: attach(w, job); break;
     case JOB_NEW_STREAM:
