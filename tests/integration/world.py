@@ -103,7 +103,10 @@ class Node:
         return tributary(*words[0].split(), self.dir, *words[1:], **how)[0]
 
     def status(self):
-        return json.loads(self.do("status", "--json", code=None))
+        out, err = tributary("status", self.dir, "--json", code=None)
+        if not out:
+            raise Refused(f"status of {self.name}: {err}")
+        return json.loads(out)
 
 
 class Hub(Node):
@@ -153,7 +156,7 @@ class Branch(Node):
 
     def shell(self, text, code=0):
         """The plain sqlite3 shell."""
-        done = subprocess.run(["sqlite3", "-cmd", ".timeout 10000", f"{self.dir}/replica.db", text], capture_output=True, text=True)
+        done = subprocess.run(["sqlite3", "-bail", "-cmd", ".timeout 10000", f"{self.dir}/replica.db"], input=text, capture_output=True, text=True)
         if code is not None and done.returncode != code:
             raise Refused(f"sqlite3: {text}: exit {done.returncode}\n{done.stderr}")
         return done.stdout if code == 0 else done.stderr
