@@ -375,6 +375,11 @@ static enum trb_status sync_folder(const char *path, struct trb_error *err) {
   return rc == 0 ? TRB_OK : TRB_STORE;
 }
 
+bool db_damaged(const struct trb_db *db) {
+  int rc = sqlite3_errcode(db->handle) & 0xff;
+  return rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB;
+}
+
 enum trb_status db_sync(struct trb_db *db, struct trb_error *err) {
   sqlite3_file *file = NULL;
   int rc = sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);

@@ -65,13 +65,18 @@ static bool state_read(struct trb_stmt *stmt, struct outbox_state *s) {
          copy_id(stmt, 12, s->base_id) && copy_id(stmt, 15, s->scrub_id) && stmt_int(stmt, 16) == OUTBOX_FORMAT;
 }
 
-static enum trb_status state_load(struct outbox *outbox, struct trb_error *err) {
+static enum trb_status state_load(struct outbox *outbox, bool *ret_damaged, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
   bool row = false;
   enum trb_status status = db_queryf(outbox->db, err, &stmt, STATE_LOAD, "");
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status != TRB_OK) return status;
-  if (!row || !state_read(stmt, &outbox->state)) return trb_fail(err, TRB_STORE, OUTBOX_FILE ": its state is damaged");
+  if (row && stmt_int(stmt, 16) > OUTBOX_FORMAT)
+    return trb_fail(err, TRB_DENIED, OUTBOX_FILE " was written by a newer version of this program: install that one");
+  if (!row || !state_read(stmt, &outbox->state)) {
+    *ret_damaged = true;
+    return trb_fail(err, TRB_STORE, OUTBOX_FILE ": its state is damaged");
+  }
   outbox->saved = outbox->state;
   return TRB_OK;
 }
@@ -108,11 +113,13 @@ static const char PRAGMAS[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-2000; PRAGMA secure_delete=ON; "
     "PRAGMA journal_size_limit=4194304;";
 
-static enum trb_status check_whole(struct trb_db *db, struct trb_error *err) {
+static enum trb_status check_whole(struct trb_db *db, bool *ret_damaged, struct trb_error *err) {
   TRB_BUF_AUTO text = {0};
   enum trb_status status = db_get_bytes(db, err, &text, "PRAGMA quick_check(1)", "");
-  if (status == TRB_OK && strcmp(trb_buf_cstr(&text), "ok") != 0)
+  if (status == TRB_OK && strcmp(trb_buf_cstr(&text), "ok") != 0) {
+    *ret_damaged = true;
     status = trb_fail(err, TRB_STORE, OUTBOX_FILE " is damaged");
+  }
   return status;
 }
 
@@ -138,9 +145,11 @@ static enum trb_status has_tables(struct trb_db *db, bool *ret, struct trb_error
   return status;
 }
 
+/* *ret_damaged is set when the file itself is what fails, and not the machine (no descriptors, no permission, a bad
+ * disk): only then is it set aside. */
 static enum trb_status open_file(const char *dir, enum trb_db_mode mode,
                                  const uint8_t incarnation[TRB_INCARNATION_BYTES], uint32_t want, struct outbox **ret,
-                                 bool *ret_made, struct trb_error *err) {
+                                 bool *ret_made, bool *ret_damaged, struct trb_error *err) {
   char path[PATH_BYTES_MAX];
   bool made = false;
   enum trb_status status = path_of(dir, "", path, err);
@@ -154,9 +163,10 @@ static enum trb_status open_file(const char *dir, enum trb_db_mode mode,
     if (status == TRB_OK) status = db_sync(outbox->db, err);
     *ret_made = true;
   } else if (status == TRB_OK) {
-    status = check_whole(outbox->db, err);
+    status = check_whole(outbox->db, ret_damaged, err);
   }
-  if (status == TRB_OK) status = state_load(outbox, err);
+  if (status == TRB_OK) status = state_load(outbox, ret_damaged, err);
+  if (status != TRB_OK && outbox && outbox->db) *ret_damaged |= db_damaged(outbox->db);
   if (status == TRB_OK)
     *ret = outbox;
   else
@@ -167,8 +177,8 @@ static enum trb_status open_file(const char *dir, enum trb_db_mode mode,
 enum trb_status outbox_create(const char *dir, const uint8_t incarnation[TRB_INCARNATION_BYTES], struct outbox **ret,
                               struct trb_error *err) {
   struct outbox *outbox = NULL;
-  bool made = false;
-  enum trb_status status = open_file(dir, TRB_DB_CREATE, incarnation, 0, &outbox, &made, err);
+  bool made = false, damaged = false;
+  enum trb_status status = open_file(dir, TRB_DB_CREATE, incarnation, 0, &outbox, &made, &damaged, err);
   if (status != TRB_OK) return status;
   if (memcmp(outbox->state.incarnation, incarnation, TRB_INCARNATION_BYTES) != 0) {
     outbox_close(&outbox);
@@ -195,11 +205,12 @@ static enum trb_status set_aside(const char *dir, int64_t now_ms, struct trb_err
 enum trb_status outbox_open(const char *dir, int64_t now_ms, struct outbox **ret, bool *ret_lost,
                             struct trb_error *err) {
   static const uint8_t nobody[TRB_INCARNATION_BYTES];
-  bool made = false;
-  enum trb_status status = open_file(dir, TRB_DB_CREATE, nobody, TRB_STREAM_OUTBOX_LOST, ret, &made, err);
-  if (status == TRB_STORE) { /* damaged, or not a database */
+  bool made = false, damaged = false;
+  enum trb_status status = open_file(dir, TRB_DB_CREATE, nobody, TRB_STREAM_OUTBOX_LOST, ret, &made, &damaged, err);
+  if (status != TRB_OK && damaged) {
     status = set_aside(dir, now_ms, err);
-    if (status == TRB_OK) status = open_file(dir, TRB_DB_CREATE, nobody, TRB_STREAM_OUTBOX_LOST, ret, &made, err);
+    if (status == TRB_OK)
+      status = open_file(dir, TRB_DB_CREATE, nobody, TRB_STREAM_OUTBOX_LOST, ret, &made, &damaged, err);
   }
   if (status == TRB_OK) *ret_lost = made;
   return status;

@@ -1,4 +1,6 @@
 /* sealer_store, baseline and scrub over real files, with another connection writing. */
+#include <sys/resource.h>
+
 #include "branch_fixture.h"
 
 #define PUT(id, name) "INSERT INTO customer(id, kind, name) VALUES('" id "', 'person', '" name "');"
@@ -361,6 +363,35 @@ static void a_lost_outbox_is_made_anew_and_a_damaged_one_set_aside(void **state)
   model_equals_replica(f);
 }
 
+/* No descriptor left, or an older program: the outbox is as good as it was, and must stay. */
+static void an_outbox_that_cannot_be_opened_now_is_not_set_aside(void **state) {
+  struct fixture *f = *state;
+  char path[128], aside[128];
+  bool lost = false;
+  struct rlimit before, none = {0};
+  sql(f, PUT("a", "一"));
+  seal_all(f);
+  fixture_close(f);
+  snprintf(path, sizeof path, "%s/outbox.db", f->dir);
+  snprintf(aside, sizeof aside, "%s/outbox.db.damaged-12345", f->dir);
+  getrlimit(RLIMIT_NOFILE, &before);
+  none.rlim_max = before.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &none);
+  enum trb_status status = outbox_open(f->dir, 12345, &f->outbox, &lost, NULL);
+  setrlimit(RLIMIT_NOFILE, &before);
+  assert_int_equal(status, TRB_STORE);
+  struct trb_db *db;
+  OK(db_open(path, TRB_DB_WRITE, 0, &db, err));
+  OK(db_exec(db, "UPDATE state SET format = format + 1", err));
+  assert_int_equal(outbox_open(f->dir, 12345, &f->outbox, &lost, NULL), TRB_DENIED);
+  OK(db_exec(db, "UPDATE state SET format = format - 1", err));
+  db_close(&db);
+  assert_int_not_equal(access(aside, F_OK), 0);
+  fixture_open(f);
+  assert_int_equal(f->outbox->state.sequence, 1);
+  assert_int_equal(f->outbox->state.want, 0);
+}
+
 static void scrub_finds_what_made_no_mark(void **state) {
   struct fixture *f = *state;
   sql(f, PUT("a", "一") PUT("b", "二") PUT("c", "三") PUT("d", "四"));
@@ -507,6 +538,7 @@ int main(void) {
       T(a_replica_copied_back_is_noticed_and_sealed_anew_as_a_baseline),
       T(a_baseline_gives_unchanged_columns_their_acknowledged_time),
       T(a_lost_outbox_is_made_anew_and_a_damaged_one_set_aside),
+      T(an_outbox_that_cannot_be_opened_now_is_not_set_aside),
       T(scrub_finds_what_made_no_mark),
       T(a_dropped_table_is_no_mass_delete),
       T(seal_pass_says_that_the_disk_is_full_and_changes_nothing),
