@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "demo_world.h"
@@ -53,6 +54,16 @@ static void show_output(struct demo *demo, struct trb_buf *text, int lines) {
     p += len + (p[len] == '\n');
   }
   if (shown > lines) fprintf(demo->cli->out, "     ... %d more lines\n", shown - lines);
+  fflush(demo->cli->out);
+}
+
+static void show_line_with(struct demo *demo, struct trb_buf *text, const char *words) {
+  for (const char *p = trb_buf_cstr(text); *p;) {
+    size_t len = strcspn(p, "\n");
+    const char *found = strstr(p, words);
+    if (found && found < p + len) fprintf(demo->cli->out, "     %.*s\n", (int)len, p);
+    p += len + (p[len] == '\n');
+  }
   fflush(demo->cli->out);
 }
 
@@ -132,9 +143,9 @@ static bool join_branches(struct demo *demo) {
 /* The last lines of an import say how many rows became what. */
 static bool import(struct demo *demo, const char *site, const char *file, const char *map) {
   struct stat st;
-  char path[DEMO_PATH_BYTES + 64], map_path[DEMO_PATH_BYTES + 64];
-  snprintf(path, sizeof path, "%s/%s", demo->data, file);
-  snprintf(map_path, sizeof map_path, "%s/%s", demo->data, map ? map : "");
+  char path[64], map_path[64];
+  snprintf(path, sizeof path, "data/%s", file);
+  snprintf(map_path, sizeof map_path, "data/%s", map ? map : "");
   if (stat(path, &st) != 0) {
     fprintf(demo->cli->err,
             "tributary: demo: %s is missing: `make demo-data` makes the sample files; --data DIR says where they are\n",
@@ -146,7 +157,7 @@ static bool import(struct demo *demo, const char *site, const char *file, const 
   const char *const *guessed = WORDS("tributary", "import", site, path);
   demo_show(&demo->world, map ? with_map : guessed);
   if (!demo_run(&demo->world, map ? with_map : guessed, &out, NULL)) return false;
-  show_output(demo, &out, 3);
+  show_line_with(demo, &out, "rows read");
   return true;
 }
 
@@ -204,7 +215,8 @@ static bool choose_customer(struct demo *demo) {
       "SELECT c.name, t.value FROM customer c JOIN contact t ON t.customer_id = c.id WHERE c.kind = 'person' AND "
       "t.kind = 'mobile'"
       " AND length(t.value) = 11 AND c.name <> ''"
-      " AND EXISTS(SELECT 1 FROM booking b WHERE b.customer_id = c.id) ORDER BY c.id LIMIT 500";
+      " AND EXISTS(SELECT 1 FROM booking b WHERE b.customer_id = c.id)"
+      " AND EXISTS(SELECT 1 FROM contact e WHERE e.customer_id = c.id AND e.kind = 'email') ORDER BY c.id LIMIT 500";
   static const char known[] = "SELECT count(*) FROM contact WHERE value = ?1";
   struct trb_error err = {0};
   struct trb_db *here = NULL, *there = NULL;
@@ -243,7 +255,8 @@ static bool write_offline(struct demo *demo) {
   step(demo, "The line of the first branch is cut; work there goes on in plain SQL");
   demo_line_cut(&demo->world);
   fprintf(demo->cli->out, "   (the demo closes the TCP forwarder that %s reaches headquarters through)\n", site);
-  fprintf(demo->cli->out, "   %s walks into %s, where nobody knows him; %s does.\n", demo->name, site, demo->other);
+  fprintf(demo->cli->out, "   %s walks into %s, where no card exists yet; %s has one.\n", demo->name, site,
+          demo->other);
   snprintf(replica, sizeof replica, "%s/replica.db", site);
   snprintf(sql, sizeof sql, "INSERT INTO customer(id, kind, name) VALUES('demo-1', 'person', '%s')", demo->name);
   if (!say_and_run(demo, WORDS("sqlite3", "-cmd", ".timeout 5000", replica, sql), 4, NULL)) return false;
@@ -286,13 +299,20 @@ static bool show_unified(struct demo *demo) {
 
 static bool show_branches(struct demo *demo) {
   step(demo, "What each branch sees of the same customer");
-  tell(demo, "Branches that hold a record of the customer see the unified one; the others see nothing.");
-  for (int i = 0; i < demo->branches; ++i) {
+  char replica[64], sql[400];
+  tell(demo,
+       "The branch that just wrote a card for him; contacts that others know stay masked until it has business with "
+       "him:");
+  snprintf(replica, sizeof replica, "%s/replica.db", site_names[0]);
+  snprintf(sql, sizeof sql, "SELECT kind, value, sites FROM unified_contact WHERE party_id = '%s'", demo->party);
+  if (!say_and_run(demo, WORDS("tributary", "show", site_names[0], demo->party), SHOWN_LINES, NULL)) return false;
+  if (!say_and_run(demo, WORDS("sqlite3", "-box", replica, sql), SHOWN_LINES, NULL)) return false;
+  tell(demo, "The others: who holds a record sees the unified customer, who does not sees nothing.");
+  for (int i = 1; i < demo->branches; ++i) {
     const char *const *words = WORDS("tributary", "find", site_names[i], "--kind", "mobile", "--value", demo->mobile);
     TRB_BUF_AUTO out = {0};
     demo_show(&demo->world, words);
-    int code = 0;
-    if (!demo_run(&demo->world, words, &out, &code)) return false;
+    if (!demo_run(&demo->world, words, &out, NULL)) return false;
     show_output(demo, &out, 6);
     if (out.len == 0) tell(demo, "  (nothing)");
   }
@@ -355,12 +375,21 @@ static void summary(struct demo *demo) {
   }
 }
 
+/* The commands say data/FILE. */
+static bool link_data(struct demo *demo) {
+  if (symlink(demo->data, "data") == 0) return true;
+  fprintf(demo->cli->err, "tributary: demo: cannot link the sample files here: %m\n");
+  return false;
+}
+
 static bool tell_story(struct demo *demo) {
   static bool (*const steps[])(struct demo *) = {start_headquarters, join_branches, import_records,
                                                  see_one_customer,   write_offline, restore_line,
                                                  show_unified,       show_branches, compare_digests};
-  fprintf(demo->cli->out, "Tributary: branches write SQLite offline, headquarters sees one customer.\n\n   $ cd %s\n",
-          demo->world.dir);
+  fprintf(demo->cli->out,
+          "Tributary: branches write SQLite offline, headquarters sees one customer.\n\n   $ cd %s && ln -s %s data\n",
+          demo->world.dir, demo->data);
+  if (!link_data(demo)) return false;
   for (size_t i = 0; i < sizeof steps / sizeof *steps; ++i)
     if (!steps[i](demo) || demo_world_stopped()) return false;
   summary(demo);
