@@ -6,10 +6,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "link_zmq.h"
 
+#define ZAP_ENDPOINT "inproc://zeromq.zap.01"
+
 enum {
+  BIND_TRIES = 200,  /* of 10 ms: a server just closed still holds its port for a moment */
   ZAP_TURN = 32,     /* handshakes answered before the next message is looked at */
   DROP_TURN = 64,    /* bad messages dropped before the caller gets its turn */
   ZAP_PARTS = 7,     /* version, request, domain, address, routing id, mechanism, key: RFC 27 */
@@ -22,6 +26,8 @@ static void server_free(struct link_server *server) {
     link_close_socket(&server->routers[i].monitor);
     link_close_socket(&server->routers[i].socket);
   }
+  /* zmq_close only begins to close: without this the next server would not get the name. */
+  if (server->zap) zmq_unbind(server->zap, ZAP_ENDPOINT);
   link_close_socket(&server->zap);
   zmq_msg_close(&server->body);
   free(server);
@@ -31,7 +37,7 @@ static enum trb_status zap_open(struct link_server *server, struct trb_error *er
   server->zap = zmq_socket(server->context->zmq, ZMQ_REP);
   if (!server->zap || link_set_int(server->zap, ZMQ_LINGER, 0) != 0)
     return link_fail(err, "cannot open the admission handler");
-  if (zmq_bind(server->zap, "inproc://zeromq.zap.01") != 0)
+  if (zmq_bind(server->zap, ZAP_ENDPOINT) != 0)
     return link_fail(err, "cannot bind the admission handler: nobody can be let in safely");
   return TRB_OK;
 }
@@ -45,6 +51,15 @@ static bool set_options(void *socket, const char *endpoint, const uint8_t curve_
   failures += link_set_int(socket, ZMQ_ROUTER_HANDOVER, 0);  /* Z4 */
   failures += link_set_int(socket, ZMQ_BACKLOG, LINK_BACKLOG);
   return failures == 0;
+}
+
+static int bind_patiently(void *socket, const char *endpoint) {
+  const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+  for (int i = 0; zmq_bind(socket, endpoint) != 0; i++) {
+    if (zmq_errno() != EADDRINUSE || i == BIND_TRIES) return -1;
+    nanosleep(&pause, NULL);
+  }
+  return 0;
 }
 
 enum trb_status link_server_add(struct link_server *server, const char *endpoint,
@@ -62,7 +77,7 @@ enum trb_status link_server_add(struct link_server *server, const char *endpoint
     status = link_fail(err, "cannot open the server socket");
   else if (!(monitor = link_monitor_open(server->context, socket, events)))
     status = link_fail(err, "cannot watch the server socket");
-  else if (zmq_bind(socket, endpoint) != 0)
+  else if (bind_patiently(socket, endpoint) != 0)
     status = link_fail(err, endpoint);
   else if (zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &size) != 0)
     status = link_fail(err, "cannot read the endpoint");

@@ -155,11 +155,16 @@ static void welcome(struct session *s) {
   session_send(s, &message);
 }
 
+static void ask_snapshot(struct session *s) {
+  s->snapshot_asked = true;
+  s->down_asked_ms = s->now_ms;
+  session_output(s, SESSION_SNAPSHOT);
+}
+
 static void start_down(struct session *s) {
   s->down_at_ms = s->now_ms;
   if (memcmp(s->down_epoch, s->epoch, sizeof s->epoch) != 0 || s->down_version == 0) {
-    s->snapshot_asked = true;
-    session_output(s, SESSION_SNAPSHOT);
+    ask_snapshot(s);
     return;
   }
   s->down_sent = s->down_acked = s->down_version;
@@ -215,18 +220,28 @@ void session_keys(struct session *s, struct trb_slice keyset) {
     session_send(s, &(struct wire_message){.type = WIRE_keys, .keys = {.keys = keyset}});
 }
 
-/* A window that is never acknowledged: a frame was lost (a peer that did not read). */
-void session_tick(struct session *s, int64_t hub_ms) {
-  s->now_ms = hub_ms;
-  s->silent = s->state == SESSION_ABSENT || hub_ms - s->heard_ms >= TRB_SESSION_SILENCE_MS;
-  if (s->state != SESSION_STREAMING || s->silent || !s->window_count) return;
-  if (hub_ms - s->down_at_ms < (int64_t)TRB_DOWN_STALL_MS << s->down_stalls) return;
+/* Questions without an answer are asked again; so is a window that is never acknowledged: a frame was lost (a peer that
+ * did not read). */
+static void check_down(struct session *s) {
+  bool late = s->now_ms - s->down_asked_ms >= ASK_AGAIN_MS;
+  if (s->snapshot_asked && late) ask_snapshot(s);
+  if (s->down_rendering && late) {
+    s->down_rendering = false;
+    s->down_due = true;
+  }
+  if (!s->window_count || s->now_ms - s->down_at_ms < (int64_t)TRB_DOWN_STALL_MS << s->down_stalls) return;
   if (s->down_stalls < 6) s->down_stalls++;
-  s->down_at_ms = hub_ms;
+  s->down_at_ms = s->now_ms;
   s->window_count = 0;
   s->down_sent = s->down_acked;
   s->down_rendering = false;
   s->down_due = true;
+}
+
+void session_tick(struct session *s, int64_t hub_ms) {
+  s->now_ms = hub_ms;
+  s->silent = s->state == SESSION_ABSENT || hub_ms - s->heard_ms >= TRB_SESSION_SILENCE_MS;
+  if (s->state == SESSION_STREAMING && !s->silent) check_down(s);
 }
 
 /* --- the stream: answers of the writer --- */
@@ -376,6 +391,7 @@ static enum session_do next_down(struct session *s, struct session_action *ret) 
     return SESSION_IDLE;
   s->down_due = false;
   s->down_rendering = true;
+  s->down_asked_ms = s->now_ms;
   ret->version = s->down_sent;
   return SESSION_RENDER_DOWN;
 }

@@ -18,6 +18,7 @@ enum {
   GROUP_COST_MIN = 4 << 10, /* a thousand changes are never smaller; bounds the batches of a group */
   CREDIT_STEP = TRB_CREDIT_BYTES / 4,
   HOLD_AGAIN_MS = 10000,
+  ASK_AGAIN_MS = 30000, /* a shell that was too busy drops a question */
   FAULTS_TOLD_MAX = 10, /* a peer that sends nonsense gets no longer told */
 };
 
@@ -87,11 +88,12 @@ struct session {
 
   /* down */
   bool stream_asked;
+  int64_t stream_asked_ms;
   bool down_due, down_rendering, snapshot_asked;
   uint64_t down_sent, down_acked, down_max /* ever sent, or told by a HELLO of this epoch */;
   uint64_t window[TRB_DOWN_WINDOW];
   size_t window_count;
-  int64_t down_at_ms;
+  int64_t down_at_ms, down_asked_ms;
   unsigned down_stalls;
 
   int64_t now_ms; /* of the latest input that told it */

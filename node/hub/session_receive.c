@@ -241,7 +241,8 @@ static void on_ping(struct session *s, const struct wire_ping *ping) {
 }
 
 static void on_new_stream(struct session *s, const struct wire_new_stream *wanted) {
-  if (s->state < SESSION_STREAMING || s->suspended || s->stream_asked) return;
+  if (s->state < SESSION_STREAMING || s->suspended) return;
+  if (s->stream_asked && s->now_ms - s->stream_asked_ms < ASK_AGAIN_MS) return;
   if (memcmp(wanted->parent, s->incarnation, TRB_INCARNATION_BYTES) != 0) {
     bad_frame(s, "new_stream: the parent is not the stream of the hello");
     return;
@@ -251,6 +252,7 @@ static void on_new_stream(struct session *s, const struct wire_new_stream *wante
   if (!output) return;
   output->new_stream = *wanted;
   s->stream_asked = true;
+  s->stream_asked_ms = s->now_ms;
 }
 
 /* Signed by the old key over both new keys (it is the same node) and by the new one (it has it). */

@@ -330,10 +330,11 @@ static void client_comes_back_after_the_server_was_restarted(void **state) {
   assert_int_equal(client_event(hub, client, 3000), LINK_DISCONNECTED);
   assert_int_equal(link_client_send(client, trb_slice_str("x")), TRB_AGAIN);
   link_client_close(&client);
-  enum trb_status status = TRB_STORE;
-  for (int i = 0; i < 50 && status != TRB_OK; i++, usleep(20000))
-    status = link_server_open(hub->context, endpoint, hub->keys.secret, authorise, hub, &hub->server, NULL);
-  assert_int_equal(status, TRB_OK);
+  for (int i = 0; i < 5; i++) { /* at once, as a rotation of the hub's key does */
+    assert_int_equal(link_server_open(hub->context, endpoint, hub->keys.secret, authorise, hub, &hub->server, NULL),
+                     TRB_OK);
+    if (i < 4) link_server_close(&hub->server);
+  }
   client = client_online(hub, &mine);
   link_client_close(&client);
 }
