@@ -180,6 +180,11 @@ static bool is_join(struct trb_slice body) {
   return body.len > 2 && (body.data[0] & 0xf0) == 0x90 && body.data[1] == WIRE_join;
 }
 
+static bool is_hello(struct trb_slice body) {
+  struct wire_message message;
+  return wire_decode(body, &message, NULL) == TRB_OK && message.type == WIRE_hello;
+}
+
 static void site_frame(struct daemon *d, const struct link_frame *frame, int64_t now_ms) {
   const struct roster_site *known = roster_named(&d->roster, frame->user);
   struct net_site *site = known ? net_site_of(d, known->no) : NULL;
@@ -190,6 +195,8 @@ static void site_frame(struct daemon *d, const struct link_frame *frame, int64_t
   }
   bool same = site->routed && site->route.len == frame->route.len &&
               memcmp(site->route.data, frame->route.data, frame->route.len) == 0;
+  /* What an old connection still had in its queue must not take the line back: only a HELLO does. */
+  if (!same && site->routed && !is_hello(frame->body)) return;
   if (!same) {
     if (site->routed) count_flip(site, now_ms);
     site->route = frame->route;
