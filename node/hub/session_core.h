@@ -19,7 +19,7 @@ enum {
   CREDIT_STEP = TRB_CREDIT_BYTES / 4,
   HOLD_AGAIN_MS = 10000,
   ASK_AGAIN_MS = 30000, /* a shell that was too busy drops a question */
-  FAULTS_TOLD_MAX = 10, /* a peer that sends nonsense gets no longer told */
+  FAULTS_TOLD_MAX = TRB_SESSION_BAD_FRAMES_MAX,
 };
 
 /* One action that waits, with what it borrows. */
