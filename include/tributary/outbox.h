@@ -70,6 +70,10 @@ enum trb_status outbox_append(struct outbox *outbox, struct trb_slice sealed, co
 enum trb_status outbox_load(struct outbox *outbox, uint64_t sequence, struct trb_buf *sealed, struct trb_buf *ack,
                             struct trb_error *err);
 
+/* The same, opened: *ret borrows from bytes and arena. */
+enum trb_status outbox_open_batch(struct outbox *outbox, uint64_t sequence, struct trb_buf *bytes,
+                                  struct trb_arena *arena, struct trb_batch *ret, struct trb_error *err);
+
 /* One transaction: everything up to `acked` is on the hub's disk; acks: msgpack array of signed acks (may be empty);
  * one that is not the hub's, or not of a batch held here, is ignored and counted in *ret_bad. Times go into the
  * shadows; batches up to safe are pruned. */

@@ -60,6 +60,12 @@ bool seal_table_up(const struct trb_table *table);
  * write transaction on replica.db; TRB_AGAIN when a client has it. *ret_more: call again when idle. */
 enum trb_status seal_trim(struct sealing *sealing, bool *ret_more, struct trb_error *err);
 
+/* ---- recover.c ---- */
+/* Writes back what a rolled back replica.db lost, from the batch after *after (then moved); small write transactions.
+ * Before outbox_start_stream, which drops the batches. *written counts. TRB_AGAIN: locked, call again. */
+enum trb_status seal_recover(struct sealing *sealing, uint64_t *after, uint32_t *written, bool *ret_done,
+                             struct trb_error *err);
+
 /* ---- scrub.c ---- */
 struct scrub_result {
   bool done, pending /* unsealed marks: seal first */;

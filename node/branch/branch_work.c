@@ -244,7 +244,10 @@ static void ask_stream(struct node *node) {
 static enum trb_status look(struct node *node, struct trb_error *err) {
   const struct outbox_state *s = &node->outbox->state;
   node->due.look = INT64_MAX;
-  if (s->want || node->stream_pending || node->rotating) return TRB_OK; /* goes on when that is settled */
+  if (s->want || node->stream_pending || node->rotating) { /* goes on when that is settled */
+    if (node->stream_pending) node->due.look = seal_now_us();
+    return TRB_OK;
+  }
   enum trb_status status = seal_rows(node, err);
   if (status == TRB_AGAIN) {
     locked(node, &node->due.look);
@@ -260,12 +263,25 @@ static enum trb_status look(struct node *node, struct trb_error *err) {
   return TRB_OK;
 }
 
+/* One batch a turn. True in *ret_done when the new stream can begin. */
+static enum trb_status recover(struct node *node, bool *ret_done, struct trb_error *err) {
+  enum trb_status status = seal_recover(&node->sealing, &node->recovered_sequence, &node->recovered, ret_done, err);
+  node->due.look = seal_now_us();
+  if (status == TRB_AGAIN) locked(node, &node->due.look);
+  if (status == TRB_FULL) node->due.look += 1000 * MS;
+  return status == TRB_AGAIN || status == TRB_FULL ? TRB_OK : status;
+}
+
 enum trb_status work_start_stream(struct node *node, struct trb_error *err) {
   uint64_t mark = 0;
   int64_t nonce = 0;
   struct uplink_position position = {0};
+  bool recovered = node->outbox->state.want != TRB_STREAM_ROLLED_BACK;
   if (!node->stream_pending) return TRB_OK;
-  enum trb_status status = seal_last_mark(node->replica.db, &mark, &nonce, err);
+  if (node->due.look != INT64_MAX && node->due.look > seal_now_us()) return TRB_OK;
+  enum trb_status status = recovered ? TRB_OK : recover(node, &recovered, err);
+  if (status != TRB_OK || !recovered) return status;
+  status = seal_last_mark(node->replica.db, &mark, &nonce, err);
   if (status == TRB_AGAIN) {
     locked(node, &node->due.look);
     return TRB_OK;
@@ -274,6 +290,10 @@ enum trb_status work_start_stream(struct node *node, struct trb_error *err) {
   if (status != TRB_OK) return status;
   replica_position(&node->replica, position.down_epoch, &position.down_version);
   node->stream_pending = false;
+  if (node->recovered)
+    node_log(5, "%u values that replica.db had lost were written back from the outbox", node->recovered);
+  node->recovered = 0;
+  node->recovered_sequence = 0;
   memcpy(position.incarnation, node->stream_incarnation, TRB_INCARNATION_BYTES);
   uplink_stream_started(node->uplink, &position);
   node_log(5, "a new stream was granted; all rows are sealed again in it");

@@ -56,6 +56,8 @@ struct node {
   bool rotate_sent, rotate_tried;
   bool stream_pending; /* a granted incarnation waits for replica.db to be readable */
   uint8_t stream_incarnation[TRB_INCARNATION_BYTES];
+  uint64_t recovered_sequence; /* batches up to here were looked through for what the replica lost */
+  uint32_t recovered;
 
   struct node_due due;
   int64_t event_us;        /* last sign of a write by somebody else (or us) */

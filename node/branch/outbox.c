@@ -327,19 +327,31 @@ static enum trb_status load(struct outbox *outbox, uint64_t sequence, struct trb
   return sealed->failed || (ack && ack->failed) ? trb_fail(err, TRB_NOMEM, "out of memory") : TRB_OK;
 }
 
-enum trb_status outbox_load(struct outbox *outbox, uint64_t sequence, struct trb_buf *sealed, struct trb_buf *ack,
-                            struct trb_error *err) {
+static enum trb_status open_batch(struct outbox *outbox, uint64_t sequence, struct trb_buf *bytes, struct trb_buf *ack,
+                                  struct trb_arena *arena, struct trb_batch *ret, struct trb_error *err) {
   struct stored stored;
-  TRB_ARENA_AUTO arena = {0};
-  TRB_BUF_AUTO bytes = {0};
-  enum trb_status status = load(outbox, sequence, &bytes, ack, &stored, err);
-  if (status != TRB_OK) return status;
-  struct trb_batch batch;
   uint8_t hash[TRB_HASH_BYTES];
-  status = batch_open(trb_buf_slice(&bytes), stored.signer, &arena, &batch, hash, err);
+  enum trb_status status = load(outbox, sequence, bytes, ack, &stored, err);
+  if (status != TRB_OK) return status;
+  status = batch_open(trb_buf_slice(bytes), stored.signer, arena, ret, hash, err);
   if (status == TRB_NOMEM) return status;
   if (status != TRB_OK || memcmp(hash, stored.hash, sizeof hash) != 0)
     return trb_fail(err, TRB_STORE, OUTBOX_FILE ": batch %llu is damaged", (unsigned long long)sequence);
+  return TRB_OK;
+}
+
+enum trb_status outbox_open_batch(struct outbox *outbox, uint64_t sequence, struct trb_buf *bytes,
+                                  struct trb_arena *arena, struct trb_batch *ret, struct trb_error *err) {
+  return open_batch(outbox, sequence, bytes, NULL, arena, ret, err);
+}
+
+enum trb_status outbox_load(struct outbox *outbox, uint64_t sequence, struct trb_buf *sealed, struct trb_buf *ack,
+                            struct trb_error *err) {
+  TRB_ARENA_AUTO arena = {0};
+  TRB_BUF_AUTO bytes = {0};
+  struct trb_batch batch;
+  enum trb_status status = open_batch(outbox, sequence, &bytes, ack, &arena, &batch, err);
+  if (status != TRB_OK) return status;
   trb_buf_append_slice(sealed, trb_buf_slice(&bytes));
   return sealed->failed ? trb_fail(err, TRB_NOMEM, "out of memory") : TRB_OK;
 }

@@ -302,6 +302,39 @@ static void a_replica_copied_back_is_noticed_and_sealed_anew_as_a_baseline(void 
   assert_true(header.flags & TRB_BATCH_BASELINE);
 }
 
+static void seal_recover_writes_back_what_the_old_copy_lost(void **state) {
+  struct fixture *f = *state;
+  sql(f, PUT("a", "一") PUT("b", "二") PUT("d", "四"));
+  seal_all(f);
+  copy_file(f, "replica.db", "old.db");
+  sql(f, "UPDATE customer SET name = '后', city = '上海' WHERE id = 'a'; DELETE FROM customer WHERE id = 'b';" PUT("c", "三"));
+  seal_all(f);
+  sql(f, "UPDATE customer SET remark = '常客' WHERE id = 'c'; UPDATE customer SET name = '晚' WHERE id = 'd'");
+  seal_all(f);
+  ack_to(f, 0, f->outbox->state.sequence, 0);
+  db_close(&f->client);
+  fixture_close(f);
+  copy_file(f, "old.db", "replica.db");
+  fixture_open(f);
+  fixture_client(f);
+  sql(f, "UPDATE customer SET name = '新' WHERE id = 'd'"); /* after the restore: newer than what was lost */
+  sql(f, "UPDATE _trb_mark SET wall = 4000000000000 WHERE n = (SELECT max(n) FROM _trb_mark)");
+  assert_true(seal_once(f).rolled_back);
+  uint64_t after = 0;
+  uint32_t written = 0;
+  for (bool done = false; !done;) OK(seal_recover(&f->sealing, &after, &written, &done, err));
+  assert_int_equal(written, 4); /* name and city of a, the row c, its remark */
+  start_stream(f, 9);
+  f->model->count = 0;
+  seal_baselines(f);
+  seal_all(f);
+  model_catch_up(f);
+  model_equals_replica(f);
+  assert_int_equal(number(f->client, "SELECT count(*) FROM customer WHERE (id = 'a' AND name = '后' AND city = '上海') OR "
+                                     "(id = 'c' AND name = '三' AND remark = '常客') OR (id = 'd' AND name = '新')"), 3);
+  assert_int_equal(number(f->client, "SELECT count(*) FROM customer"), 3);
+}
+
 static void a_baseline_gives_unchanged_columns_their_acknowledged_time(void **state) {
   struct fixture *f = *state;
   TRB_ARENA_AUTO arena = {0};
@@ -536,6 +569,7 @@ int main(void) {
       T(seal_pass_never_writes_while_a_client_reads_or_writes),
       T(seal_trim_keeps_the_last_mark_and_what_is_not_acknowledged),
       T(a_replica_copied_back_is_noticed_and_sealed_anew_as_a_baseline),
+      T(seal_recover_writes_back_what_the_old_copy_lost),
       T(a_baseline_gives_unchanged_columns_their_acknowledged_time),
       T(a_lost_outbox_is_made_anew_and_a_damaged_one_set_aside),
       T(an_outbox_that_cannot_be_opened_now_is_not_set_aside),
