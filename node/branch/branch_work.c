@@ -5,6 +5,7 @@
  * after a commit that stands alone, BURST_QUIET_US after the last of many. While a client writes without pause nothing
  * is read for up to FORCE_US, and then only as much as costs it a fraction of a percent of its writes; what has
  * gathered is sealed as soon as it pauses. */
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -449,6 +450,8 @@ static enum trb_status check(struct node *node, struct trb_error *err) {
   if (status == TRB_OK) status = store_offset(node, err);
   if (status == TRB_OK && now - node->scrubbed_us > SCRUB_EVERY_US && !node->outbox->state.scrub)
     status = begin_scrub(node, err);
+  if (node->passes != node->trimmed_passes) malloc_trim(0); /* a bulk import must not leave the node large */
+  node->trimmed_passes = node->passes;
   watch_sizes(node);
   node_calm(node, "disk_full"); /* said again at the next write that fails */
   sooner(&node->due.look, now);

@@ -71,7 +71,7 @@ struct node {
   int64_t offset_ms;       /* last measured offset that was stored */
   bool offset_known;
   int retry_ms;
-  uint64_t passes, batches, changes, down_frames, bad_acks, locked;
+  uint64_t passes, trimmed_passes, batches, changes, down_frames, bad_acks, locked;
 
   int inotify_fd, timer_fd, signal_fd;
   struct control_server *control;

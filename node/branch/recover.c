@@ -37,7 +37,10 @@ static enum trb_status written_since(struct recovery *r, uint16_t column, trb_hl
 }
 
 static enum trb_status open_transaction(struct recovery *r, struct trb_error *err) {
-  return db_in_transaction(r->sealing->replica) ? TRB_OK : db_begin(r->sealing->replica, err);
+  struct trb_db *replica = r->sealing->replica;
+  if (db_in_transaction(replica)) return TRB_OK;
+  enum trb_status status = db_begin(replica, err);
+  return status == TRB_OK ? capture_suspend(replica, "recovery", err) : status;
 }
 
 static enum trb_status insert_row(struct recovery *r, struct trb_error *err) {
@@ -132,7 +135,9 @@ static enum trb_status recover_batch(struct sealing *sealing, uint64_t sequence,
     bool content = r.change->op == TRB_OP_PUT || r.change->op == TRB_OP_SET;
     if (r.table && content && seal_table_up(r.table)) status = recover_row(&r, err);
   }
-  if (status == TRB_OK && db_in_transaction(sealing->replica)) status = db_commit(sealing->replica, err);
+  bool wrote = db_in_transaction(sealing->replica);
+  if (status == TRB_OK && wrote) status = capture_resume(sealing->replica, err);
+  if (status == TRB_OK && wrote) status = db_commit(sealing->replica, err);
   if (status != TRB_OK) db_rollback(sealing->replica);
   if (status == TRB_OK) *written += r.written;
   return status;

@@ -129,7 +129,14 @@ static long rss_anon_kb(pid_t pid) {
 
 static void run_idle(const char *dir, double seconds) {
   pid_t pid = start_daemon(dir);
-  sleep(3); /* the scrub of the start */
+  static const char *const words[] = {"status"};
+  for (int i = 0; i < 100; i++) { /* what the runs left, and the scrub of the start */
+    TRB_BUF_AUTO text = {0};
+    sleep(1);
+    if (branch_command(dir, 1, words, &text, NULL) == TRB_OK && strstr(trb_buf_cstr(&text), "\"marks_unsealed\":0"))
+      break;
+  }
+  sleep(15);
   double before = cpu_seconds(pid);
   int64_t start = seal_now_us();
   usleep((useconds_t)(seconds * 1e6));
