@@ -107,6 +107,22 @@ static enum trb_status revoke_keys(struct trb_db *db, struct hq_changes *list, c
   return status;
 }
 
+/* Tokens that nobody used go with the machine: else whoever found one later would take its place. */
+static enum trb_status withdraw_invitations(struct trb_db *db, struct hq_changes *list, const char *site,
+                                            int64_t now_ms, struct trb_error *err) {
+  TRB_STMT_AUTO *stmt = NULL;
+  enum trb_status status = db_queryf(db, err, &stmt,
+                                     "SELECT id FROM invitation WHERE _site=1 AND site=?1 AND used_at IS NULL AND "
+                                     "revoked_at IS NULL AND expires_at>=?2",
+                                     "ti", site, now_ms);
+  bool row = status == TRB_OK;
+  while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
+    hq_change(list, TRB_T_invitation, TRB_OP_SET, stmt_slice(stmt, 0));
+    hq_cell(list, TRB_C_invitation_revoked_at, trb_int(now_ms));
+  }
+  return status;
+}
+
 static enum trb_status check_order(const char *site, const char *is, enum roster_state wanted, struct trb_error *err) {
   bool open = strcmp(is, "open") == 0, suspended = strcmp(is, "suspended") == 0;
   switch (wanted) {
@@ -121,14 +137,16 @@ static enum trb_status check_order(const char *site, const char *is, enum roster
   }
 }
 
-enum trb_status roster_order(struct hq *hq, const char *site, enum roster_state state, const char *reason, int64_t now_ms,
-                             struct trb_error *err) {
+enum trb_status roster_order(struct hq *hq, const char *site, enum roster_state state, const char *reason,
+                             int64_t now_ms, struct trb_error *err) {
   static const char *const words[] = {"invited", "open", "suspended", "revoked", "closed"};
   TRB_BUF_AUTO is = {0};
   HQ_CHANGES_AUTO list = {0};
   enum trb_status status = site_state(hq->store->db, site, &is, err);
   if (status == TRB_OK) status = check_order(site, trb_buf_cstr(&is), state, err);
   if (status == TRB_OK && state == ROSTER_REVOKED) status = revoke_keys(hq->store->db, &list, site, now_ms, err);
+  if (status == TRB_OK && state >= ROSTER_REVOKED)
+    status = withdraw_invitations(hq->store->db, &list, site, now_ms, err);
   if (status != TRB_OK) return status;
   change_site_state(&list, site, words[state], reason, now_ms);
   return write_list(hq, &list, now_ms, err);
@@ -142,8 +160,8 @@ static enum trb_status refuse(struct hub_job *job, enum trb_fault fault, const c
   return trb_fail(err, TRB_DENIED, "%s", text);
 }
 
-static void put_key(struct hq_changes *list, const char *id, const char *site, const uint8_t *curve, const uint8_t *sign,
-                    const uint8_t *incarnation, const char *state, int64_t now_ms) {
+static void put_key(struct hq_changes *list, const char *id, const char *site, const uint8_t *curve,
+                    const uint8_t *sign, const uint8_t *incarnation, const char *state, int64_t now_ms) {
   hq_change(list, TRB_T_site_key, TRB_OP_PUT, trb_slice_str(id));
   hq_cell(list, TRB_C_site_key_created_at, trb_int(now_ms));
   hq_cell(list, TRB_C_site_key_site_id, trb_text(site));
@@ -180,26 +198,39 @@ static enum trb_status check_invitation(struct trb_db *db, struct hub_job *job, 
   if (stmt_int(stmt, 2) < now_ms)
     return refuse(job, TRB_FAULT_TOKEN_EXPIRED, "the invitation has expired: ask headquarters for a new one", err);
   if (used)
-    return refuse(job, TRB_FAULT_TOKEN_USED, "the invitation was used by another machine: ask headquarters for a new one",
-                  err);
+    return refuse(job, TRB_FAULT_TOKEN_USED,
+                  "the invitation was used by another machine: ask headquarters for a new one", err);
   return TRB_OK;
 }
 
-static enum trb_status check_key_free(struct trb_db *db, struct hub_job *job, struct trb_error *err) {
+/* Keys that another site than `but` has or had ("": any site). */
+static enum trb_status check_key_free(struct trb_db *db, const uint8_t curve[TRB_KEY_BYTES],
+                                      const uint8_t sign[TRB_KEY_BYTES], const char *but, bool *ret_taken,
+                                      struct trb_error *err) {
   int64_t taken = 0;
   enum trb_status status =
       db_get_int(db, err, &taken,
-                 "SELECT EXISTS(SELECT 1 FROM site_key WHERE curve_public=?1 OR sign_public=?2)", "bb",
-                 trb_slice_of(job->join.curve_public, TRB_KEY_BYTES), trb_slice_of(job->join.sign_public, TRB_KEY_BYTES));
-  if (status != TRB_OK || !taken) return status;
-  return refuse(job, TRB_FAULT_SITE_TAKEN, "these keys were used before: join from an empty folder", err);
+                 "SELECT EXISTS(SELECT 1 FROM site_key WHERE (curve_public=?1 OR sign_public=?2) AND site_id<>?3)",
+                 "bbt", trb_slice_of(curve, TRB_KEY_BYTES), trb_slice_of(sign, TRB_KEY_BYTES), but);
+  *ret_taken = taken != 0;
+  return status;
+}
+
+/* A second token of a site that has its machine: whoever holds it must not take the machine's place. */
+static enum trb_status check_site_free(struct trb_db *db, struct hub_job *job, struct trb_error *err) {
+  TRB_BUF_AUTO state = {0};
+  enum trb_status status = site_state(db, job->site_name, &state, err);
+  const char *is = trb_buf_cstr(&state);
+  if (status != TRB_OK || (strcmp(is, "open") != 0 && strcmp(is, "suspended") != 0)) return status;
+  return refuse(job, TRB_FAULT_SITE_TAKEN,
+                "this site has a machine already: to give it a new one, headquarters revokes that one first", err);
 }
 
 static enum trb_status site_places(struct trb_db *db, struct hub_job *job, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
   bool row = false;
-  enum trb_status status = db_queryf(db, err, &stmt, "SELECT region, area_code FROM site WHERE _site=1 AND id=?1", "t",
-                                     job->site_name);
+  enum trb_status status =
+      db_queryf(db, err, &stmt, "SELECT region, area_code FROM site WHERE _site=1 AND id=?1", "t", job->site_name);
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status == TRB_OK && row) {
     snprintf(job->region, sizeof job->region, "%s", stmt_text(stmt, 0));
@@ -213,8 +244,8 @@ static enum trb_status current_incarnation(struct trb_db *db, const char *site, 
   TRB_STMT_AUTO *stmt = NULL;
   bool row = false;
   enum trb_status status =
-      db_queryf(db, err, &stmt,
-                "SELECT incarnation, id FROM site_key WHERE _site=1 AND site_id=?1 AND state='current'", "t", site);
+      db_queryf(db, err, &stmt, "SELECT incarnation, id FROM site_key WHERE _site=1 AND site_id=?1 AND state='current'",
+                "t", site);
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status != TRB_OK) return status;
   if (!row || stmt_slice(stmt, 0).len != TRB_INCARNATION_BYTES)
@@ -227,14 +258,17 @@ static enum trb_status current_incarnation(struct trb_db *db, const char *site, 
 enum trb_status roster_join(struct hq *hq, struct hub_job *job, int64_t now_ms, struct trb_error *err) {
   struct trb_db *db = hq->store->db;
   char id[ID_HEX];
-  bool again = false;
+  bool again = false, taken = false;
   trb_hex(job->join.invitation, sizeof job->join.invitation, id);
   enum trb_status status = check_invitation(db, job, id, now_ms, &again, err);
   if (status == TRB_OK) status = site_places(db, job, err);
   if (status != TRB_OK) return status;
   char key_id[ID_HEX];
   if (again) return current_incarnation(db, job->site_name, job->stream.incarnation, key_id, err);
-  status = check_key_free(db, job, err);
+  status = check_site_free(db, job, err);
+  if (status == TRB_OK) status = check_key_free(db, job->join.curve_public, job->join.sign_public, "", &taken, err);
+  if (status == TRB_OK && taken)
+    status = refuse(job, TRB_FAULT_SITE_TAKEN, "these keys were used before: join from an empty folder", err);
   HQ_CHANGES_AUTO list = {0};
   if (status == TRB_OK) status = revoke_keys(db, &list, job->site_name, now_ms, err); /* of an earlier machine */
   if (status != TRB_OK) return status;
@@ -267,7 +301,8 @@ enum trb_status roster_new_stream(struct hq *hq, struct hub_job *job, int64_t no
   if (status == TRB_OK) status = streams_lately(db, job->site_name, now_ms, &lately, err);
   if (status != TRB_OK) return status;
   if (lately >= ROSTER_STREAMS_PER_HOUR)
-    return refuse(job, TRB_FAULT_RATE, "too many new streams within an hour: are two machines running as this site?", err);
+    return refuse(job, TRB_FAULT_RATE, "too many new streams within an hour: are two machines running as this site?",
+                  err);
   crypto_random(job->stream.incarnation, TRB_INCARNATION_BYTES);
   trb_hex(job->stream.incarnation, TRB_INCARNATION_BYTES, id);
   TRB_BUF_AUTO curve = {0};
@@ -303,7 +338,15 @@ enum trb_status roster_rotate(struct hq *hq, struct hub_job *job, int64_t now_ms
   if (status != TRB_OK) return status;
   if (curve.len != TRB_KEY_BYTES || sign.len != TRB_KEY_BYTES)
     return trb_fail(err, TRB_STORE, "hub.db: the keys of '%s' are damaged", job->site_name);
-  if (memcmp(curve.data, job->rotate.curve_public, TRB_KEY_BYTES) == 0) return TRB_OK; /* asked again */
+  if (memcmp(curve.data, job->rotate.curve_public, TRB_KEY_BYTES) == 0 &&
+      memcmp(sign.data, job->rotate.sign_public, TRB_KEY_BYTES) == 0)
+    return TRB_OK; /* asked again */
+  /* The CURVE key says whose a message is, and ROTATE does not prove that it is the sender's own: one that another
+   * site has or had is not taken. */
+  bool taken = false;
+  status = check_key_free(db, job->rotate.curve_public, job->rotate.sign_public, job->site_name, &taken, err);
+  if (status == TRB_OK && taken) status = trb_fail(err, TRB_DENIED, "these keys were used before");
+  if (status != TRB_OK) return status;
   HQ_CHANGES_AUTO list = {0};
   /* The old pair under an id of its own: batches sealed before stay valid, the line may still come up with it once. */
   snprintf(kept, sizeof kept, "%s-%lld", id, (long long)now_ms);

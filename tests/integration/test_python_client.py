@@ -203,6 +203,54 @@ def test_keys_are_rotated_by_signature_of_the_old(hub, branch):
     assert until(lambda: find(hub, "新钥匙"))
 
 
+def test_keys_of_another_site_are_not_taken(hub, branch):
+    """Else that site's connections, and so its messages, would count as this one's."""
+    victim = join(hub, "site2")
+    victim.connect()
+    own = dict(branch.state)
+    original, seed = trb.os.urandom, branch.state["sign_seed"]
+    keys = [victim.state["curve_secret"], os.urandom(32)]
+    trb.os.urandom = lambda n: keys.pop(0) if keys else original(n)
+    try:
+        with pytest.raises(trb.Fault):
+            branch.rotate()
+    finally:
+        trb.os.urandom = original
+    assert branch.state["sign_seed"] == seed == own["sign_seed"]
+    victim.close()
+    victim.connect()
+    assert victim.welcome["site"] == "site2"
+    send(victim, trb.customer_changes("受害者", [], "V1"))
+    victim.close()
+
+
+def test_the_signing_key_alone_is_rotated(hub, branch):
+    original = trb.os.urandom
+    keys = [branch.state["curve_secret"]]
+    trb.os.urandom = lambda n: keys.pop(0) if keys else original(n)
+    try:
+        branch.rotate()
+    finally:
+        trb.os.urandom = original
+    send(branch, trb.customer_changes("新签名", [], "R2"))
+    assert until(lambda: find(hub, "新签名"))
+
+
+def test_a_second_token_does_not_replace_the_machine_of_a_site(hub):
+    tokens = [hub.invite("site1") for _ in range(3)]
+    first = trb.Branch.join(tokens[0])
+    with pytest.raises(trb.Fault) as fault:
+        trb.Branch.join(tokens[1])
+    assert fault.value.code == 9
+    first.connect()
+    first.close()
+    tributary("hub", "revoke", hub.dir, "site1", "--yes")
+    with pytest.raises(trb.Fault) as fault:
+        trb.Branch.join(tokens[2])
+    assert fault.value.code == 4
+    trb.Branch.join(hub.invite("site1")).connect()
+
+
 def test_an_invitation_serves_one_pair_of_keys(hub):
     token = hub.invite("site1")
     keys = os.urandom(32), os.urandom(32)
