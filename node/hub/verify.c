@@ -9,7 +9,8 @@
 #include "setaside.h"
 #include "store.h"
 
-static void __attribute__((format(printf, 3, 4))) wrong(struct hub_report *r, int64_t *counter, const char *format, ...) {
+static void __attribute__((format(printf, 3, 4)))
+wrong(struct hub_report *r, int64_t *counter, const char *format, ...) {
   ++*counter;
   if (r->first[0]) return;
   va_list args;
@@ -23,7 +24,8 @@ static enum trb_status check_integrity(struct trb_db *db, struct hub_report *r, 
   enum trb_status status = db_queryf(db, err, &stmt, "PRAGMA integrity_check(20)", "");
   bool row = status == TRB_OK;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row)
-    if (strcmp(stmt_text(stmt, 0), "ok") != 0) wrong(r, &r->integrity_errors, "the file is damaged: %.200s", stmt_text(stmt, 0));
+    if (strcmp(stmt_text(stmt, 0), "ok") != 0)
+      wrong(r, &r->integrity_errors, "the file is damaged: %.200s", stmt_text(stmt, 0));
   return status;
 }
 
@@ -49,8 +51,6 @@ static enum trb_status check_chains(struct trb_db *db, struct hub_report *r, str
   }
   return status;
 }
-
-extern __typeof__(unify_verify) unify_verify __attribute__((weak)); /* until node/hub/unify_verify.c lands */
 
 struct place {
   int64_t site;
@@ -94,8 +94,8 @@ static enum trb_status check_place(struct trb_db *db, struct rows *rows, const s
   r->tables++;
   r->rows_digested += sum.rows;
   if (stored_rows != sum.rows || stored_sum != sum.sum)
-    wrong(r, &r->digest_errors, "site %lld, table %u: the digest says %lld rows, there are %lld", (long long)place->site,
-          place->table, (long long)stored_rows, (long long)sum.rows);
+    wrong(r, &r->digest_errors, "site %lld, table %u: the digest says %lld rows, there are %lld",
+          (long long)place->site, place->table, (long long)stored_rows, (long long)sum.rows);
   return TRB_OK;
 }
 
@@ -107,8 +107,7 @@ static enum trb_status check_digests(struct trb_db *db, struct trb_catalogue *ca
   size_t count = 0;
   enum trb_status status = list_places(db, &arena, &places, &count, err);
   if (status == TRB_OK) status = rows_new(db, catalogue, &rows, err);
-  for (size_t i = 0; status == TRB_OK && i < count; i++)
-    status = check_place(db, rows, catalogue, &places[i], r, err);
+  for (size_t i = 0; status == TRB_OK && i < count; i++) status = check_place(db, rows, catalogue, &places[i], r, err);
   rows_free(&rows);
   if (status != TRB_OK) return status;
   return db_get_int(db, err, &r->digest_differences, "SELECT count(*) FROM set_aside WHERE row_id=''", "");
@@ -116,14 +115,13 @@ static enum trb_status check_digests(struct trb_db *db, struct trb_catalogue *ca
 
 static enum trb_status check_unify(struct trb_db *db, const struct trb_catalogue *catalogue, struct hub_report *r,
                                    struct trb_error *err) {
-  if (!unify_verify) return TRB_OK;
   enum trb_status status = unify_verify(db, catalogue, &r->unify, err);
   if (status != TRB_OK) return status;
-  int64_t differences =
-      r->unify.claim_differences + r->unify.party_differences + r->unify.golden_differences;
+  int64_t differences = r->unify.claim_differences + r->unify.party_differences + r->unify.golden_differences;
   int64_t ignored = 0;
   if (differences)
-    wrong(r, &ignored, "the unified view differs from what its source rows say: %lld claims, %lld parties, %lld golden rows",
+    wrong(r, &ignored,
+          "the unified view differs from what its source rows say: %lld claims, %lld parties, %lld golden rows",
           (long long)r->unify.claim_differences, (long long)r->unify.party_differences,
           (long long)r->unify.golden_differences);
   return TRB_OK;
