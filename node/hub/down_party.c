@@ -1,4 +1,5 @@
 /* down_party: golden rows, contacts, preferences, tags and relations as one branch may see them (see down_row.h). */
+#include <stdio.h>
 #include <string.h>
 
 #include "down_row.h"
@@ -153,19 +154,22 @@ enum trb_status down_contact(struct down_renderer *r, int64_t rid, struct trb_er
 
 /* ---- the golden row ---- */
 
-/* The site whose value won a field, from the provenance: {"field":["site",..  Quotes inside ids are escaped, so this
- * cannot be forged. */
-static bool won_by(struct trb_slice provenance, const char *field, struct trb_slice *ret_site) {
-  TRB_BUF_AUTO pattern = {0};
-  trb_buf_printf(&pattern, "\"%s\":[\"", field);
-  const uint8_t *at =
-      pattern.failed || !provenance.len ? NULL : memmem(provenance.data, provenance.len, pattern.data, pattern.len);
+static bool named_in(struct trb_slice provenance, const char *field, struct trb_slice *ret_site) {
+  char pattern[64]; /* names of golden fields are short */
+  int len = snprintf(pattern, sizeof pattern, "\"%s\":[\"", field);
+  const uint8_t *at = provenance.len ? memmem(provenance.data, provenance.len, pattern, (size_t)len) : NULL;
   if (!at) return false;
-  const uint8_t *start = at + pattern.len,
-                *end = memchr(start, '"', (size_t)(provenance.data + provenance.len - start));
+  const uint8_t *start = at + len, *end = memchr(start, '"', (size_t)(provenance.data + provenance.len - start));
   if (!end) return false;
   *ret_site = (struct trb_slice){start, (size_t)(end - start)};
   return true;
+}
+
+/* The site whose value won a field, from the provenance (golden_provenance). Quotes inside ids are escaped, so this
+ * cannot be forged. */
+static bool won_by(struct trb_slice provenance, const struct trb_column *column, struct trb_slice *ret_site) {
+  if (column->number < GOLDEN_FIELD_FIRST || column->number > GOLDEN_FIELD_LAST) return false;
+  return named_in(provenance, column->name, ret_site) || named_in(provenance, "*", ret_site);
 }
 
 /* Does a record of the viewer itself say the same? Then nothing is given away. */
@@ -203,8 +207,7 @@ static enum trb_status golden_cell(struct down_renderer *r, const struct trb_col
     *value = main_contact(r, *value);
     return TRB_OK;
   }
-  if (!won_by(provenance, column->name, &winner) || trb_slice_equal(winner, trb_slice_str(r->viewer->name)))
-    return TRB_OK;
+  if (!won_by(provenance, column, &winner) || trb_slice_equal(winner, trb_slice_str(r->viewer->name))) return TRB_OK;
   int64_t number = 0;
   const struct sitebook_entry *site;
   enum trb_status status = sitebook_number(r->db, winner, &number, err);

@@ -2,6 +2,7 @@
 #include "golden.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -277,31 +278,45 @@ enum trb_status golden_fields(const struct golden_policy *policy, const struct g
 /* ---- provenance ---- */
 
 void golden_json_text(struct trb_slice text, struct trb_buf *out) {
+  size_t plain = 0; /* start of what needs no escape */
   trb_buf_append_byte(out, '"');
   for (size_t i = 0; i < text.len; i++) {
     uint8_t b = text.data[i];
-    if (b == '"' || b == '\\') trb_buf_append_byte(out, '\\');
+    if (b >= 0x20 && b != '"' && b != '\\') continue;
+    trb_buf_append(out, text.data + plain, i - plain);
+    plain = i + 1;
     if (b < 0x20)
       trb_buf_printf(out, "\\u%04x", b);
     else
-      trb_buf_append_byte(out, b);
+      trb_buf_append(out, (uint8_t[]){'\\', b}, 2);
   }
+  if (plain < text.len) trb_buf_append(out, text.data + plain, text.len - plain);
   trb_buf_append_byte(out, '"');
+}
+
+static void provenance_entry(const char *field, const struct golden_member *m, trb_hlc time, struct trb_buf *out) {
+  char number[24];
+  trb_buf_append_str(out, out->len ? ",\"" : "{\"");
+  trb_buf_append_str(out, field);
+  trb_buf_append_str(out, "\":[\"");
+  trb_buf_append_slice(out, m->site);
+  trb_buf_append_str(out, "\",");
+  golden_json_text(m->id, out);
+  snprintf(number, sizeof number, ",%lld]", (long long)trb_hlc_ms(time));
+  trb_buf_append_str(out, number);
 }
 
 void golden_provenance(const struct trb_table *customer, const struct golden_member *members,
                        const struct golden_field *fields, struct trb_buf *out) {
-  const char *separator = "{";
+  const struct golden_field *rest = NULL; /* what most cards have throughout: one row, written at once */
   for (size_t f = 0; f < GOLDEN_FIELDS; f++) {
     if (fields[f].member == SIZE_MAX) continue;
-    const struct golden_member *m = &members[fields[f].member];
+    if (rest && rest->member == fields[f].member && trb_hlc_ms(rest->time) == trb_hlc_ms(fields[f].time)) continue;
     const struct trb_column *column = table_column(customer, (uint16_t)(GOLDEN_FIELD_FIRST + f));
-    trb_buf_printf(out, "%s\"%s\":[\"%.*s\",", separator, column->name, (int)m->site.len, (const char *)m->site.data);
-    golden_json_text(m->id, out);
-    trb_buf_printf(out, ",%lld]", (long long)trb_hlc_ms(fields[f].time));
-    separator = ",";
+    provenance_entry(rest ? column->name : "*", &members[fields[f].member], fields[f].time, out);
+    if (!rest) rest = &fields[f];
   }
-  trb_buf_append_str(out, *separator == '{' ? "{}" : "}");
+  trb_buf_append_str(out, rest ? "}" : "{}");
 }
 
 int64_t golden_cents(double amount) {

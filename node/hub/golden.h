@@ -75,7 +75,8 @@ struct golden_field {
 };
 enum trb_status golden_fields(const struct golden_policy *policy, const struct golden_member *members, size_t count,
                               struct trb_arena *arena, struct golden_field ret[GOLDEN_FIELDS], struct trb_error *err);
-/* {"name":["sh","C1",1700000000000],..} in catalogue order. */
+/* {"*":["sh","C1",1700000000000],"name":["bj","7",1700000000001],..}: the row and time of the first field that has a
+ * value, under *; then, in catalogue order, the fields of other rows or times. `out` must be empty. */
 void golden_provenance(const struct trb_table *customer, const struct golden_member *members,
                        const struct golden_field *fields, struct trb_buf *out);
 void golden_json_text(struct trb_slice text, struct trb_buf *out); /* a JSON string with its quotes */

@@ -84,7 +84,7 @@ CREATE TABLE IF NOT EXISTS unified_customer(
   blacklist_note TEXT,        -- golden blacklist note
   remark TEXT,                -- golden remark
   external_ref TEXT,          -- golden external reference
-  provenance TEXT,            -- JSON: field -> [site, row id, time in ms]
+  provenance TEXT,            -- JSON: field, or * for all others -> [site, row id, time in ms]
   sites TEXT,                 -- sites that hold a record, comma separated
   record_count INTEGER,       -- number of records in the party
   first_seen INTEGER,         -- earliest record (ms)
