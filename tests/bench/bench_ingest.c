@@ -27,8 +27,6 @@
 #include "tributary/id.h"
 #include "tributary/unify.h"
 
-extern __typeof__(unify_verify) unify_verify __attribute__((weak)); /* until node/hub/unify_verify.c lands */
-
 enum {
   SITES = 8,
   BATCH_CUSTOMERS = 250,
@@ -452,19 +450,14 @@ static void check(struct hub *hub, const struct options *o, const char *dir) {
   must(db_open(path, TRB_DB_READ, 1000, &db, &err), "verify");
   must(db_get_int(db, &err, &customers, "SELECT count(*) FROM customer", ""), "verify");
   must(db_get_int(db, &err, &aside, "SELECT count(*) FROM set_aside", ""), "verify");
-  if (!unify_verify)
-    fprintf(stderr, "bench_ingest: unify_verify is not there yet: the unified view is not checked\n");
-  else
-    must(unify_verify(db, hub->writer.store.catalogue, &report, &err), "verify");
+  must(unify_verify(db, hub->writer.store.catalogue, &report, &err), "verify");
   db_close(&db);
   if (customers != o->customers) wrong("customers are stored, and that is wrong", customers);
   if (aside) wrong("changes set aside, or digests that differ", aside);
   int64_t differences = report.golden_differences + report.party_differences + report.claim_differences;
   if (differences) wrong("differences to the view made from nothing", differences);
-  if (unify_verify && !o->duplicates && report.parties != o->customers)
-    wrong("parties, without duplicates", report.parties);
-  if (unify_verify && o->duplicates && report.parties >= o->customers)
-    wrong("parties, with duplicates", report.parties);
+  if (!o->duplicates && report.parties != o->customers) wrong("parties, without duplicates", report.parties);
+  if (o->duplicates && report.parties >= o->customers) wrong("parties, with duplicates", report.parties);
   fprintf(stderr, "verified: %lld records, %lld parties, %lld claims\n", (long long)report.records,
           (long long)report.parties, (long long)report.claims);
 }

@@ -122,20 +122,24 @@ static void golden_fields_breaks_ties_by_content_then_stamp_never_by_place(void 
   }
 }
 
-static void golden_provenance_escapes_ids(void **state) {
+static void golden_provenance_escapes_ids_and_names_what_is_common_once(void **state) {
   (void)state;
-  struct card a = {0};
+  struct card a = {0}, b = {0};
+  a.values[FIELD(kind)] = trb_text("person");
   a.values[FIELD(name)] = trb_text("张三");
-  struct golden_member m[] = {member(&a, "sh", "a\"b\\\n", 1, trb_hlc_of_ms(42))};
+  a.values[FIELD(city)] = trb_text("上海");
+  b.values[FIELD(city)] = trb_text("北京");
+  struct golden_member m[] = {member(&a, "sh", "a\"b\\\n", 1, trb_hlc_of_ms(42)),
+                              member(&b, "bj", "7", 2, trb_hlc_of_ms(43))};
   struct golden_policy policy;
   struct golden_field fields[GOLDEN_FIELDS];
   TRB_ARENA_AUTO arena = {0};
   TRB_BUF_AUTO out = {0};
   struct trb_catalogue *catalogue = catalogue_builtin();
   assert_int_equal(golden_policy_init(&policy, NULL, 0, NULL), TRB_OK);
-  assert_int_equal(golden_fields(&policy, m, 1, &arena, fields, NULL), TRB_OK);
+  assert_int_equal(golden_fields(&policy, m, 2, &arena, fields, NULL), TRB_OK);
   golden_provenance(catalogue_table(catalogue, TRB_T_customer), m, fields, &out);
-  assert_string_equal(trb_buf_cstr(&out), "{\"name\":[\"sh\",\"a\\\"b\\\\\\u000a\",42]}");
+  assert_string_equal(trb_buf_cstr(&out), "{\"*\":[\"sh\",\"a\\\"b\\\\\\u000a\",42],\"city\":[\"bj\",\"7\",43]}");
   golden_policy_done(&policy);
   catalogue_unref(&catalogue);
 }
@@ -190,7 +194,7 @@ int main(void) {
       cmocka_unit_test(golden_fields_lets_headquarters_win_unless_the_policy_says_no),
       cmocka_unit_test(golden_fields_follows_each_rule),
       cmocka_unit_test(golden_fields_breaks_ties_by_content_then_stamp_never_by_place),
-      cmocka_unit_test(golden_provenance_escapes_ids),
+      cmocka_unit_test(golden_provenance_escapes_ids_and_names_what_is_common_once),
       cmocka_unit_test(golden_contacts_counts_equal_keys_once_and_picks_a_usable_main),
       cmocka_unit_test(golden_contact_value_gives_the_number_of_a_cell_of_several),
       cmocka_unit_test(golden_cents_rounds_and_bounds),
