@@ -32,6 +32,7 @@
 #define SCRUB_PAUSE_US (5 * MS)
 #define SCRUB_EVERY_US (INT64_C(24) * 3600 * 1000 * MS)
 #define SCRUB_SLICE_MS 4
+#define DAMAGE_SHOWN_MS (INT64_C(24) * 3600 * 1000)
 #define OUTBOX_ALARM_BYTES (INT64_C(256) << 20) /* so much not covered by a backup of the hub: somebody should look */
 
 static void sooner(int64_t *due, int64_t us) {
@@ -360,6 +361,7 @@ static void scrubbed(struct node *node, const struct scrub_result *result) {
   const struct trb_table *table =
       result->emptied_table ? catalogue_table(node->replica.catalogue, result->emptied_table) : NULL;
   if (table) {
+    node->scrub_emptied = true;
     char kind[96];
     snprintf(kind, sizeof kind, "rows_vanished:%s", table->name);
     node_alarm(
@@ -372,7 +374,12 @@ static void scrubbed(struct node *node, const struct scrub_result *result) {
     node_log(4, "scrub: %u rows had been changed unseen; they are sent now", result->missed);
     node->due.look = seal_now_us();
   }
-  if (result->done) node->scrubbed_us = seal_now_us();
+  if (!result->done) return;
+  node->scrubbed_us = seal_now_us();
+  if (!node->scrub_emptied) /* every row is there (again) */
+    db_run(node->outbox->db, NULL, "DELETE FROM alarm WHERE kind LIKE 'rows_vanished:%' OR kind LIKE 'table_lost:%'",
+           "");
+  node->scrub_emptied = false;
 }
 
 static enum trb_status scrub(struct node *node, struct trb_error *err) {
@@ -453,7 +460,9 @@ static enum trb_status check(struct node *node, struct trb_error *err) {
   if (node->passes != node->trimmed_passes) malloc_trim(0); /* a bulk import must not leave the node large */
   node->trimmed_passes = node->passes;
   watch_sizes(node);
-  node_calm(node, "disk_full"); /* said again at the next write that fails */
+  db_run(node->outbox->db, NULL, "DELETE FROM alarm WHERE kind LIKE 'capture_damaged:%' AND since_ms < ?", "i",
+         node_wall_ms() - DAMAGE_SHOWN_MS); /* it was put right: an operator had a day to see it */
+  node_calm(node, "disk_full");             /* said again at the next write that fails */
   sooner(&node->due.look, now);
   return status == TRB_AGAIN || status == TRB_FULL ? TRB_OK : status;
 }

@@ -67,6 +67,7 @@ struct node {
   int64_t sealed_us;       /* when the last pass that found marks ended */
   int64_t locked_since_us; /* replica.db is locked by a client since; 0: it is not */
   int64_t down_us;         /* when the last DOWN frame was applied */
+  bool scrub_emptied;      /* in the scrub under way */
   int64_t scrubbed_us;     /* when the last whole scrub ended */
   int64_t offset_ms;       /* last measured offset that was stored */
   bool offset_known;
