@@ -12,6 +12,7 @@ static enum trb_status read_token(const char *word, const char *file, struct trb
     trb_buf_append_str(out, word);
     return TRB_OK;
   }
+  TRB_ASSERT(file); /* the one or the other was given */
   if (strcmp(file, "-") != 0) return file_read(file, TRB_TOKEN_CHARS_MAX + 256, out, err);
   char line[TRB_TOKEN_CHARS_MAX + 256];
   if (!fgets(line, sizeof line, stdin)) return trb_fail(err, TRB_PEER, "no token came on standard input");

@@ -43,7 +43,7 @@ static bool kind_links(const struct claims_policy *policy, enum trb_kind kind, s
   for (size_t i = 0; i < policy->count; i++) {
     const struct claims_policy_kind *k = &policy->kind[i];
     bool same = kind == TRB_KIND_OTHER ? k->kind == TRB_KIND_OTHER && strlen(k->name) == name.len &&
-                                             strncasecmp(k->name, (const char *)name.data, name.len) == 0
+                                             (!name.len || strncasecmp(k->name, (const char *)name.data, name.len) == 0)
                                        : k->kind == kind;
     if (same) links = k->links;
   }
