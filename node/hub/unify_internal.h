@@ -3,6 +3,8 @@
 #ifndef TRIBUTARY_HUB_UNIFY_INTERNAL_H
 #define TRIBUTARY_HUB_UNIFY_INTERNAL_H
 
+#include <stdlib.h>
+
 #include "claims.h"
 #include "down.h"
 #include "golden.h"
@@ -89,7 +91,6 @@ bool sitelist_add(struct unify_sitelist *list, int64_t site);
 bool sitelist_has(const struct unify_sitelist *list, int64_t site);
 bool sitelist_add_all(struct unify_sitelist *list, const struct unify_sitelist *from);
 static inline void sitelist_done(struct unify_sitelist *list) {
-  extern void free(void *);
   free(list->site);
   *list = (struct unify_sitelist){0};
 }

@@ -144,8 +144,8 @@ static enum trb_status load_claims(struct unify *u, int64_t rec, size_t index, s
 
 static enum trb_status resolve_again(struct unify *u, struct members *m, struct trb_error *err) {
   struct claim_list claims = {0};
-  struct party_record *records = calloc(m->count, sizeof *records);
-  size_t *anchors = calloc(m->count, sizeof *anchors);
+  struct party_record *records = calloc(m->count + 1, sizeof *records); /* of none as well */
+  size_t *anchors = calloc(m->count + 1, sizeof *anchors);
   enum trb_status status = records && anchors ? TRB_OK : nomem(err);
   for (size_t i = 0; status == TRB_OK && i < m->count; i++) {
     records[i] = (struct party_record){m->list[i].stamp, m->list[i].class_now};

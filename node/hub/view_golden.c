@@ -201,7 +201,7 @@ enum trb_status view_golden(struct party_view *view, const struct golden_policy 
   if (status != TRB_OK) return status;
   struct fill fill = {table, ret};
   for (size_t i = 0; i < table->column_count; i++) ret[i] = trb_null();
-  for (uint16_t f = 0; f < GOLDEN_FIELDS; f++) put(&fill, (uint16_t)(GOLDEN_FIELD_FIRST + f), fields[f].value);
+  for (size_t f = 0; f < GOLDEN_FIELDS; f++) put(&fill, (uint16_t)(GOLDEN_FIELD_FIRST + f), fields[f].value);
   struct trb_catalogue *catalogue = catalogue_builtin();
   TRB_BUF_AUTO provenance = {0};
   golden_provenance(catalogue_table(catalogue, TRB_T_customer), view->members, fields, &provenance);

@@ -153,10 +153,14 @@ static enum trb_status answer_batch(struct writer *w, struct group *g, struct pa
 
 static enum trb_status take_batch(struct writer *w, struct group *g, struct hub_job *job, int64_t now_ms,
                                   struct trb_error *err) {
+  if (!group_reserve(g, 1)) { /* no room even for its answer */
+    job_free(&job);
+    return trb_fail(err, TRB_NOMEM, "out of memory");
+  }
   struct pass *pass = pass_of(w, job->site);
   enum stream_place place = STREAM_HELD;
   enum trb_status status = TRB_OK;
-  if (!pass || !group_reserve(g, 1)) {
+  if (!pass) {
     hold_job(job, TRB_HOLD_BUSY, "headquarters is out of memory");
     status = trb_fail(err, TRB_NOMEM, "out of memory");
   } else if (job->status != TRB_OK && job->status != TRB_PEER) {
@@ -283,7 +287,8 @@ static void run_alone(struct writer *w, struct hub_job *job, int64_t now_ms) {
     case JOB_JOIN: job->status = roster_join(&w->hq, job, now_ms, &job->error); break;
     case JOB_COMMAND:
       job->status = writer_command(w, job, &job->error);
-      if (job->status == TRB_AGAIN && w->backup && strcmp(job->words[0], "backup") == 0) return; /* answered when done */
+      if (job->status == TRB_AGAIN && w->backup && strcmp(job->words[0], "backup") == 0)
+        return; /* answered when done */
       break;
     default: break;
   }
@@ -343,7 +348,8 @@ void writer_idle(struct writer *w, bool idle) {
   if (idle) trim_history(w);
 }
 
-static bool group_full(const struct writer *w, struct hub_job *const *jobs, size_t count, size_t changes, size_t bytes) {
+static bool group_full(const struct writer *w, struct hub_job *const *jobs, size_t count, size_t changes,
+                       size_t bytes) {
   (void)jobs;
   return count >= WRITER_GROUP_JOBS || changes >= WRITER_GROUP_CHANGES || bytes >= WRITER_GROUP_BYTES ||
          (w->cautious && count >= 1);
