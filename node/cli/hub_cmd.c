@@ -14,7 +14,8 @@
 enum { POLICY_FILE_BYTES_MAX = 3 << 20 }; /* below the control socket's limit */
 
 /* Runs the words; *ret is the answer's object (owned by the caller). Not NULL on success. */
-static enum trb_status ask(const char *dir, size_t count, const char *const *words, json_t **ret, struct trb_error *err) {
+static enum trb_status ask(const char *dir, size_t count, const char *const *words, json_t **ret,
+                           struct trb_error *err) {
   TRB_BUF_AUTO answer = {0};
   enum trb_status status = hub_command(dir, count, words, &answer, err);
   if (status != TRB_OK) return status;
@@ -126,7 +127,8 @@ static int order(struct cli *cli, const char *word, const char *usage, json_t **
   int code = cli_args(cli, 2, 2, usage);
   if (code) return code;
   char question[160];
-  snprintf(question, sizeof question, "Revoke the machine of '%.40s'? Its keys are never accepted again.", cli->argv[1]);
+  snprintf(question, sizeof question, "Revoke the machine of '%.40s'? Its keys are never accepted again.",
+           cli->argv[1]);
   if (strcmp(word, "revoke") == 0 && !cli_confirm(cli, question)) {
     fputs("tributary: not confirmed, nothing changed (--yes confirms)\n", cli->err);
     return CLI_REFUSED;
@@ -162,8 +164,9 @@ int cmd_hub_revoke(struct cli *cli) {
   if (!said_as_json(cli, answer)) {
     const json_t *held = json_object_get(answer, "machine_held");
     fprintf(cli->out, "'%s' is revoked: nothing is taken from its machine or sent to it any more.\n", cli->argv[1]);
-    fprintf(cli->out, "The machine held %lld rows of its own (%lld customers), and what headquarters knows of %lld "
-                      "unified customers.\n",
+    fprintf(cli->out,
+            "The machine held %lld rows of its own (%lld customers), and what headquarters knows of %lld "
+            "unified customers.\n",
             (long long)node_int(held, "rows"), (long long)node_int(held, "customers"),
             (long long)node_int(held, "unified_customers"));
     fprintf(cli->out, "For a new machine: tributary hub invite %s %s\n", cli->argv[0], cli->argv[1]);
@@ -320,12 +323,13 @@ static int list_rejected(struct cli *cli, const struct trb_conf *conf) {
   snprintf(path, sizeof path, "%s/%s", cli->argv[0], hub ? "hub.db" : "replica.db");
   enum trb_status status = db_open(path, TRB_DB_READ, 5000, &db, &err);
   if (status == TRB_OK)
-    status = db_queryf(db, &err, &stmt,
-                       hub ? "SELECT r.id, r.table_name, r.row_id, r.op, r.reason_code, r.reason, r.batch_seq, n.name, r.at "
-                             "FROM rejected_change_of r JOIN site_no n ON n.no=r.site ORDER BY r.rid"
-                           : "SELECT id, table_name, row_id, op, reason_code, reason, batch_seq, '', at FROM "
-                             "rejected_change ORDER BY CAST(id AS INTEGER)",
-                       "");
+    status =
+        db_queryf(db, &err, &stmt,
+                  hub ? "SELECT r.id, r.table_name, r.row_id, r.op, r.reason_code, r.reason, r.batch_seq, n.name, r.at "
+                        "FROM rejected_change_of r JOIN site_no n ON n.no=r.site ORDER BY r.rid"
+                      : "SELECT id, table_name, row_id, op, reason_code, reason, batch_seq, '', at FROM "
+                        "rejected_change ORDER BY CAST(id AS INTEGER)",
+                  "");
   int64_t count = status == TRB_OK ? print_rejected(cli, stmt, hub, &status, &err) : 0;
   if (stmt) stmt_done(stmt);
   db_close(&db);

@@ -27,7 +27,8 @@ int cmd_rotate(struct cli *cli) {
   enum trb_status status = conf_load(cli->argv[0], &conf, &err);
   bool hub = conf.role == TRB_ROLE_HUB;
   if (status == TRB_OK)
-    status = hub ? hub_command(cli->argv[0], 1, words, &text, &err) : branch_command(cli->argv[0], 1, words, &text, &err);
+    status =
+        hub ? hub_command(cli->argv[0], 1, words, &text, &err) : branch_command(cli->argv[0], 1, words, &text, &err);
   if (status != TRB_OK) return cli_failed(cli, &err);
   if (cli->json) {
     fprintf(cli->out, "%s\n", trb_buf_cstr(&text));

@@ -1,5 +1,6 @@
-/* verify: recomputes what can be recomputed and compares. At the hub everything (hub/verify.h); at a branch the chain of the
- * outbox, and its digests against the rows (branch_command "verify" when the node offers it). Changes nothing. */
+/* verify: recomputes what can be recomputed and compares. At the hub everything (hub/verify.h); at a branch the chain
+ * of the outbox, and its digests against the rows (branch_command "verify" when the node offers it). Changes nothing.
+ */
 #include "../hub/verify.h"
 
 #include <limits.h>
@@ -24,9 +25,9 @@ static int verify_hub(struct cli *cli, const char *path) {
     fprintf(cli->out, "file      %s\n", r.integrity_errors ? "DAMAGED" : "whole");
     fprintf(cli->out, "chains    %lld streams, %lld batches: %lld errors\n", (long long)r.streams, (long long)r.batches,
             (long long)r.chain_errors);
-    fprintf(cli->out, "digests   %lld tables of sites, %lld rows: %lld errors, %lld differences from what branches say\n",
-            (long long)r.tables, (long long)r.rows_digested, (long long)r.digest_errors,
-            (long long)r.digest_differences);
+    fprintf(
+        cli->out, "digests   %lld tables of sites, %lld rows: %lld errors, %lld differences from what branches say\n",
+        (long long)r.tables, (long long)r.rows_digested, (long long)r.digest_errors, (long long)r.digest_differences);
     fprintf(cli->out, "view      %lld records, %lld claims, %lld parties: %lld, %lld and %lld golden rows differ\n",
             (long long)r.unify.records, (long long)r.unify.claims, (long long)r.unify.parties,
             (long long)r.unify.claim_differences, (long long)r.unify.party_differences,

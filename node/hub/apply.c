@@ -1,5 +1,5 @@
-/* apply: see apply.h. The common case, a row nobody has seen, is one INSERT; the old row is read only when that finds one,
- * or for SET and DELETE. */
+/* apply: see apply.h. The common case, a row nobody has seen, is one INSERT; the old row is read only when that finds
+ * one, or for SET and DELETE. */
 #include "apply.h"
 
 #include <stdio.h>
@@ -25,7 +25,7 @@ static enum trb_status nomem(struct trb_error *err) { return trb_fail(err, TRB_N
 static trb_hlc cell_time(const struct work *w, const struct trb_cell *cell) { return w->context->times[cell->mark]; }
 
 static struct history_change history_of(const struct work *w, int op) {
-  return (struct history_change){w->context->site, w->change->table, w->change->id,     op,
+  return (struct history_change){w->context->site, w->change->table,     w->change->id,     op,
                                  w->op_time,       w->context->accepted, w->input->position};
 }
 
@@ -194,11 +194,11 @@ static enum trb_status try_insert(struct work *w, bool *ret_new, struct trb_erro
 struct merge {
   struct row old, now;
   struct extra old_extra, now_extra;
-  size_t won;             /* columns whose time moves */
+  size_t won; /* columns whose time moves */
   uint16_t *columns;
   trb_hlc *times;
-  bool changed;           /* some value differs */
-  bool lost;              /* some value came too late */
+  bool changed; /* some value differs */
+  bool lost;    /* some value came too late */
   struct history_list superseded, late;
   uint64_t digest_delta;
 };

@@ -1,5 +1,6 @@
 /* apply: one change to its row. Per column the later effective time wins, a tie goes to the later arrival; deletes
- * leave a tombstone; unknown columns are kept raw; what cannot be applied is set aside (setaside.h) and later changes of that row join it.
+ * leave a tombstone; unknown columns are kept raw; what cannot be applied is set aside (setaside.h) and later changes
+ * of that row join it.
  *
  * Writer thread, inside a transaction. Invariant: digests equal the sum over rows and set-aside changes. */
 #ifndef TRIBUTARY_HUB_APPLY_H
@@ -22,7 +23,8 @@ struct apply_input {
   const struct trb_keys *keys;
   bool retry; /* comes from set_aside: neither joined to what stands there nor counted in the digest again */
 };
-/* *ret_refusal (may be NULL): NONE, or why it was set aside. Statuses are our own troubles only (STORE, FULL, NOMEM ...). */
+/* *ret_refusal (may be NULL): NONE, or why it was set aside. Statuses are our own troubles only (STORE, FULL, NOMEM
+ * ...). */
 enum trb_status apply_change(struct store *s, const struct apply_context *context, const struct apply_input *input,
                              enum trb_refusal *ret_refusal, struct trb_error *err);
 

@@ -53,8 +53,8 @@ static enum trb_status record(struct writer *w, const struct backup *b, int64_t 
   status = db_run(db, err, "INSERT INTO backup(path, at) VALUES(?1, ?2)", "ti", b->path, writer_now_ms());
   *ret_number = db_last_rowid(db);
   if (status == TRB_OK)
-    status = db_run(db, err, "INSERT INTO backup_stream(backup,stream,sequence) SELECT ?1, no, sequence FROM stream", "i",
-                    *ret_number);
+    status = db_run(db, err, "INSERT INTO backup_stream(backup,stream,sequence) SELECT ?1, no, sequence FROM stream",
+                    "i", *ret_number);
   if (status == TRB_OK) return db_commit(db, err);
   db_rollback(db);
   return status;
@@ -110,8 +110,8 @@ static enum trb_status advance_safe(struct writer *w, struct trb_error *err) {
                     "no=batch_hash.stream)",
                     "");
   if (status == TRB_OK)
-    status = db_run(db, err,
-                    "DELETE FROM backup_stream WHERE backup NOT IN (SELECT no FROM backup ORDER BY no DESC LIMIT 10)", "");
+    status = db_run(
+        db, err, "DELETE FROM backup_stream WHERE backup NOT IN (SELECT no FROM backup ORDER BY no DESC LIMIT 10)", "");
   return status;
 }
 
@@ -132,7 +132,7 @@ enum trb_status backup_verified(struct writer *w, const char *path, int64_t numb
     store_rollback(&w->store);
   if (status != TRB_OK) return status;
   for (size_t i = 0; i < w->store.site_cap; i++) w->store.streams[i].used = false; /* `safe` moved */
-  w->store.roster_changed = true; /* so that the sessions hear of it */
+  w->store.roster_changed = true;                                                  /* so that the sessions hear of it */
   jout_open(out, NULL, '{');
   jout_int(out, "number", number);
   jout_bool(out, "verified", true);

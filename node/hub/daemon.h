@@ -17,13 +17,13 @@ enum {
   DAEMON_WRITER_BYTES = 256 << 20, /* decoded batches that wait for the writer */
   DAEMON_QUEUE_JOBS = 65536,
   DAEMON_TICK_MS = 1000,
-  DAEMON_RETRY_MS = 2000,          /* jobs of sessions that could not be done */
-  DAEMON_FRAMES_PER_TURN = 500,    /* before other inputs get their turn */
-  DAEMON_FLIPS_MAX = 20,           /* lines of one site taking turns within a minute: a clone */
+  DAEMON_RETRY_MS = 2000,       /* jobs of sessions that could not be done */
+  DAEMON_FRAMES_PER_TURN = 500, /* before other inputs get their turn */
+  DAEMON_FLIPS_MAX = 20,        /* lines of one site taking turns within a minute: a clone */
   DAEMON_GUEST_SLOTS = 1024,
-  DAEMON_GUEST_BURST = 10,         /* connections of unknown keys from one address at once .. */
-  DAEMON_GUEST_REFILL_MS = 2000,   /* .. and one more each so often */
-  DAEMON_JOINS_PER_SECOND = 20,    /* over all addresses */
+  DAEMON_GUEST_BURST = 10,       /* connections of unknown keys from one address at once .. */
+  DAEMON_GUEST_REFILL_MS = 2000, /* .. and one more each so often */
+  DAEMON_JOINS_PER_SECOND = 20,  /* over all addresses */
 };
 
 struct net_site { /* one enrolled site, by number */
@@ -34,7 +34,7 @@ struct net_site { /* one enrolled site, by number */
   bool routed, told_revoked;
   int flips;
   int64_t flips_since_ms;
-  bool cloned; /* two lines take turns */
+  bool cloned;                                               /* two lines take turns */
   int64_t down_retry_ms, attach_retry_ms, snapshot_retry_ms; /* 0: none due */
 };
 struct guest_slot { /* token bucket of one address */
@@ -50,12 +50,12 @@ struct worker {
 struct daemon {
   const char *dir;
   struct trb_conf conf;
-  struct hub_keys keys;          /* owned */
-  struct trb_db *reader;         /* owned: the net thread's read-only connection */
+  struct hub_keys keys;            /* owned */
+  struct trb_db *reader;           /* owned: the net thread's read-only connection */
   struct trb_catalogue *catalogue; /* owned reference: what batches are checked against */
   struct roster roster;
   uint8_t epoch[16];
-  bool held;                     /* waits for go; as of the last roster load */
+  bool held; /* waits for go; as of the last roster load */
 
   struct link_context *context;
   struct link_server *server;

@@ -1,5 +1,6 @@
-/* digests: what each branch should hold, table by table, kept incrementally (digest.h). A cache over the table `digest`:
- * changed in memory while a group is applied, written before its commit, forgotten after a rollback. Writer thread. */
+/* digests: what each branch should hold, table by table, kept incrementally (digest.h). A cache over the table
+ * `digest`: changed in memory while a group is applied, written before its commit, forgotten after a rollback. Writer
+ * thread. */
 #ifndef TRIBUTARY_HUB_DIGESTS_H
 #define TRIBUTARY_HUB_DIGESTS_H
 

@@ -193,7 +193,8 @@ enum trb_status hq_write(struct hq *hq, struct hq_changes *list, int64_t now_ms,
     hq->journal_end = journal_bytes(hq->journal);
     return TRB_OK;
   }
-  return trb_fail(err, status, "written to the journal, and applied as soon as hub.db can be written: %.300s", why.text);
+  return trb_fail(err, status, "written to the journal, and applied as soon as hub.db can be written: %.300s",
+                  why.text);
 }
 
 enum trb_status hq_set(struct hq *hq, const char *name, const char *value, int64_t now_ms, struct trb_error *err) {
@@ -210,9 +211,9 @@ enum trb_status hq_set(struct hq *hq, const char *name, const char *value, int64
 
 struct replay {
   struct hq *hq;
-  int64_t starts;   /* of the last START record */
-  bool any, gap;    /* gap: the journal lacks batches between hub.db's end and its own first */
-  uint64_t last;    /* sequence of its last batch */
+  int64_t starts; /* of the last START record */
+  bool any, gap;  /* gap: the journal lacks batches between hub.db's end and its own first */
+  uint64_t last;  /* sequence of its last batch */
   int64_t applied;
 };
 
@@ -233,7 +234,8 @@ static enum trb_status replay_batch(struct replay *r, const struct journal_recor
     worker_verify(job, keys);
     status = job->status;
     if (status != TRB_OK && err) *err = job->error;
-    if (status == TRB_PEER) status = trb_fail(err, TRB_STORE, "the journal holds a damaged batch: %.300s", job->error.text);
+    if (status == TRB_PEER)
+      status = trb_fail(err, TRB_STORE, "the journal holds a damaged batch: %.300s", job->error.text);
   }
   int64_t now_ms = job->batch.header.sealed_ms;
   if (status == TRB_OK) status = store_begin(s, err);

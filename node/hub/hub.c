@@ -120,9 +120,10 @@ static enum trb_status check_folder(const char *dir, struct trb_conf *conf, stru
   if (status != TRB_OK) return status;
   if (conf->role != TRB_ROLE_HUB) return trb_fail(err, TRB_PEER, "%s is a branch's folder, not a hub's", dir);
   if (file_on_network(dir, &network))
-    return trb_fail(err, TRB_DENIED,
-                    "%s is on a network file system (%s), where SQLite's locks cannot be trusted: move it to a local disk",
-                    dir, network);
+    return trb_fail(
+        err, TRB_DENIED,
+        "%s is on a network file system (%s), where SQLite's locks cannot be trusted: move it to a local disk", dir,
+        network);
   return TRB_OK;
 }
 
@@ -154,13 +155,15 @@ static enum trb_status block_signals(struct daemon *d, struct trb_error *err) {
 }
 
 static void say_start(const struct daemon *d) {
-  fprintf(stderr, "<6>hub %s listens on %s, %zu sites\n", d->conf.name, link_server_endpoint(d->server), d->roster.count);
+  fprintf(stderr, "<6>hub %s listens on %s, %zu sites\n", d->conf.name, link_server_endpoint(d->server),
+          d->roster.count);
   if (d->writer.hq.replayed)
     fprintf(stderr, "<5>took back %lld of headquarters' writes from the journal\n", (long long)d->writer.hq.replayed);
   if (d->writer.hq.restored) fprintf(stderr, "<5>hub.db was restored: branches are asked for what it lacks\n");
   if (d->writer.hq.held)
-    fprintf(stderr, "<2>headquarters' own writes since the backup are lost (no journal): sites are held until `tributary "
-                    "hub go`\n");
+    fprintf(stderr,
+            "<2>headquarters' own writes since the backup are lost (no journal): sites are held until `tributary "
+            "hub go`\n");
   notify_ready();
   notify_status("%zu sites", d->roster.count);
 }
@@ -245,8 +248,8 @@ static enum trb_status run_offline(const char *dir, const struct trb_conf *conf,
   struct writer *w = calloc(1, sizeof *w);
   struct hub_job *job = job_new(JOB_COMMAND, 0, NULL);
   struct queue *answers = NULL;
-  enum trb_status status = w && job ? queue_new(SIZE_MAX, SIZE_MAX, &answers, err)
-                                    : trb_fail(err, TRB_NOMEM, "out of memory");
+  enum trb_status status =
+      w && job ? queue_new(SIZE_MAX, SIZE_MAX, &answers, err) : trb_fail(err, TRB_NOMEM, "out of memory");
   if (status == TRB_OK) status = writer_open(dir, conf, false, w, err);
   if (status == TRB_OK) {
     const char *copy[TRB_CONTROL_WORDS_MAX];
@@ -282,7 +285,8 @@ enum trb_status hub_command(const char *dir, size_t count, const char *const *wo
   int timeout = strcmp(words[0], "backup") == 0 ? BACKUP_TIMEOUT_MS : COMMAND_TIMEOUT_MS;
   struct trb_error called = {0};
   status = control_call(dir, count, words, timeout, out, &called);
-  bool none = status == TRB_ABSENT && strncmp(called.text, "No daemon", 9) == 0; /* control.c's words; an answer may be ABSENT too */
+  bool none = status == TRB_ABSENT &&
+              strncmp(called.text, "No daemon", 9) == 0; /* control.c's words; an answer may be ABSENT too */
   if (!none) {
     if (status != TRB_OK && err) *err = called;
     return status;

@@ -1,5 +1,5 @@
-/* hub_metrics: numbers of the daemon for `tributary metrics`, one flat JSON object; names of counters end in _total. What
- * is a fact about sites comes from hub_status. No personal data. */
+/* hub_metrics: numbers of the daemon for `tributary metrics`, one flat JSON object; names of counters end in _total.
+ * What is a fact about sites comes from hub_status. No personal data. */
 #include "daemon.h"
 #include "jout.h"
 

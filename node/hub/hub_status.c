@@ -9,8 +9,8 @@
 #include "setaside.h"
 
 enum {
-  BACKUP_STALE_HOURS = 26,   /* nightly, with room */
-  SILENT_HOURS = 24,         /* a branch not heard for so long; the setting branch_silent_hours overrides */
+  BACKUP_STALE_HOURS = 26, /* nightly, with room */
+  SILENT_HOURS = 24,       /* a branch not heard for so long; the setting branch_silent_hours overrides */
   DISK_MIN_BYTES = 1 << 30,
   SKEW_ALARM_MS = 300000,
 };
@@ -145,8 +145,10 @@ static void site_alarms(const struct status_source *source, const struct site_vi
     alarm_of(out, "digest_differs", site, "what headquarters holds differs from what the branch says it sent");
   if (v->forks) alarm_of(out, "fork", site, "a batch was set aside that another one had taken the number of");
   if (v->bad_batches) alarm_of(out, "bad_batch", site, "damaged batches were refused");
-  if (v->cloned) alarm_of(out, "cloned", site, "two machines with the same keys take turns: revoke, and invite one anew");
-  if (v->session.clock_known && (v->session.clock_skew_ms > SKEW_ALARM_MS || v->session.clock_skew_ms < -SKEW_ALARM_MS)) {
+  if (v->cloned)
+    alarm_of(out, "cloned", site, "two machines with the same keys take turns: revoke, and invite one anew");
+  if (v->session.clock_known &&
+      (v->session.clock_skew_ms > SKEW_ALARM_MS || v->session.clock_skew_ms < -SKEW_ALARM_MS)) {
     snprintf(text, sizeof text, "the branch's clock is off by %lld s (times are corrected)",
              (long long)(v->session.clock_skew_ms / 1000));
     alarm_of(out, "clock_off", site, text);

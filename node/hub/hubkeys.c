@@ -39,7 +39,8 @@ static bool exists(const char *dir, const char *name) {
   return access(path, F_OK) == 0;
 }
 
-static enum trb_status read_signer(const char *dir, const char *name, struct crypto_signer **ret, struct trb_error *err) {
+static enum trb_status read_signer(const char *dir, const char *name, struct crypto_signer **ret,
+                                   struct trb_error *err) {
   uint8_t seed[TRB_KEY_BYTES];
   enum trb_status status = read_key(dir, name, seed, err);
   if (status == TRB_OK) status = crypto_signer_new(seed, ret, err);
@@ -133,13 +134,15 @@ static enum trb_status read_accepted(const char *dir, struct hub_keys *keys, str
   return TRB_OK;
 }
 
-enum trb_status hubkeys_load(const char *dir, const struct trb_conf *conf, struct hub_keys *ret, struct trb_error *err) {
+enum trb_status hubkeys_load(const char *dir, const struct trb_conf *conf, struct hub_keys *ret,
+                             struct trb_error *err) {
   struct hub_keys keys = {0};
   enum trb_status status = read_key(dir, "curve", keys.curve_secret, err);
   if (status == TRB_OK) status = read_signer(dir, "sign", &keys.sign, err);
   if (status == TRB_OK) status = read_keyset(dir, &keys, err);
   if (status == TRB_OK && memcmp(keys.set.sign_public, crypto_signer_public(keys.sign), TRB_KEY_BYTES) != 0)
-    status = trb_fail(err, TRB_STORE, "%s/keys/sign does not belong to keys/keyset: restore both from their copies", dir);
+    status =
+        trb_fail(err, TRB_STORE, "%s/keys/sign does not belong to keys/keyset: restore both from their copies", dir);
   if (status == TRB_OK) status = fresh_endpoints(dir, conf, &keys, err);
   if (status == TRB_OK) status = read_accepted(dir, &keys, err);
   if (status != TRB_OK) {
@@ -196,10 +199,12 @@ static enum trb_status serve_next(const char *dir, const struct hub_keys *old, s
   return status;
 }
 
-enum trb_status hubkeys_rotate(const char *dir, const struct trb_conf *conf, bool *ret_switched, struct trb_error *err) {
+enum trb_status hubkeys_rotate(const char *dir, const struct trb_conf *conf, bool *ret_switched,
+                               struct trb_error *err) {
   struct hub_keys old;
   if (!exists(dir, "root"))
-    return trb_fail(err, TRB_ABSENT, "%s/keys/root is not there: bring it back for the rotation, it signs the new keys", dir);
+    return trb_fail(err, TRB_ABSENT, "%s/keys/root is not there: bring it back for the rotation, it signs the new keys",
+                    dir);
   enum trb_status status = hubkeys_load(dir, conf, &old, err);
   if (status != TRB_OK) return status;
   *ret_switched = old.set.has_next;

@@ -1,5 +1,5 @@
-/* init: a new hub: folder, keys, node.ini, hub.db, journal, and headquarters' first writes (its own site, its epoch, the
- * default policies). Nothing that exists is ever overwritten. */
+/* init: a new hub: folder, keys, node.ini, hub.db, journal, and headquarters' first writes (its own site, its epoch,
+ * the default policies). Nothing that exists is ever overwritten. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -48,8 +48,8 @@ static enum trb_status make_folder(const char *dir, struct trb_error *err) {
   if (mkdir(dir, 0700) != 0 && errno != EEXIST) return trb_fail(err, TRB_STORE, "cannot make %s: %m", dir);
   if (file_on_network(dir, &network))
     return trb_fail(err, TRB_DENIED,
-                    "%s is on a network file system (%s), where SQLite's locks cannot be trusted: choose a local disk", dir,
-                    network);
+                    "%s is on a network file system (%s), where SQLite's locks cannot be trusted: choose a local disk",
+                    dir, network);
   static const char *const names[] = {"node.ini", "hub.db", "keys", "replica.db"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     snprintf(path, sizeof path, "%s/%s", dir, names[i]);

@@ -1,5 +1,5 @@
-/* job: what goes round the hub's threads: net -> worker -> writer -> net, net -> writer -> net, net -> down -> net. Each
- * job belongs to one thread at a time; the queue hands it over. Everything it points to lies in its own arena or
+/* job: what goes round the hub's threads: net -> worker -> writer -> net, net -> writer -> net, net -> down -> net.
+ * Each job belongs to one thread at a time; the queue hands it over. Everything it points to lies in its own arena or
  * buffers, so freeing it frees all. */
 #ifndef TRIBUTARY_HUB_JOB_H
 #define TRIBUTARY_HUB_JOB_H
@@ -45,10 +45,10 @@ struct hub_job {
   /* BATCH, by the worker (in arena) */
   struct trb_batch batch;
   uint8_t hash[TRB_HASH_BYTES];
-  uint8_t *refusals;       /* enum trb_refusal of each change */
-  const char **reasons;    /* of each change, NULL for the refusal's own text */
-  struct trb_keys **keys;  /* of each change, NULL where it makes none */
-  bool has_acceptance;     /* sent_ack is ours and of these bytes */
+  uint8_t *refusals;      /* enum trb_refusal of each change */
+  const char **reasons;   /* of each change, NULL for the refusal's own text */
+  struct trb_keys **keys; /* of each change, NULL where it makes none */
+  bool has_acceptance;    /* sent_ack is ours and of these bytes */
   struct trb_acceptance acceptance;
   /* BATCH, by the writer: held 0 means committed */
   enum trb_hold hold;
@@ -65,7 +65,7 @@ struct hub_job {
   struct link_route_copy {
     uint8_t data[32];
     size_t len;
-  } route; /* JOIN: where the answer goes */
+  } route;                      /* JOIN: where the answer goes */
   char region[8], area_code[8]; /* JOIN, out */
 
   /* RENDER, CLEAR_DOWN */

@@ -1,9 +1,10 @@
-/* journal: headquarters' own batches, on a second path, appended and fsynced before they are answered. From it a hub restored from a
- * backup takes back its own writes since (decisions, policy, sites, revocations).
+/* journal: headquarters' own batches, on a second path, appended and fsynced before they are answered. From it a hub
+ * restored from a backup takes back its own writes since (decisions, policy, sites, revocations).
  *
- * File: 8 bytes "TRBJRNL1", then records: length of the payload (u32be), first 8 bytes of its SHA-256, payload = msgpack
- * array [type, ...]: [1, sealed batch (bin), signed ack (bin)] or [2, starts (uint)], one at each start of a daemon. A
- * torn last record (cut short by a crash, so never answered) is dropped at open; damage before the end is an error that names the place.
+ * File: 8 bytes "TRBJRNL1", then records: length of the payload (u32be), first 8 bytes of its SHA-256, payload =
+ * msgpack array [type, ...]: [1, sealed batch (bin), signed ack (bin)] or [2, starts (uint)], one at each start of a
+ * daemon. A torn last record (cut short by a crash, so never answered) is dropped at open; damage before the end is an
+ * error that names the place.
  *
  * One owner (the writer thread). Invariant: after journal_append returned TRB_OK the record is on disk. */
 #ifndef TRIBUTARY_HUB_JOURNAL_H

@@ -1,4 +1,5 @@
-/* net_jobs: from session actions, guests and operators to jobs, and from their results back. Net thread. See daemon.h. */
+/* net_jobs: from session actions, guests and operators to jobs, and from their results back. Net thread. See daemon.h.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,10 +36,12 @@ static void send_batch(struct daemon *d, struct net_site *site, const struct ses
   struct queue *q = d->workers[(size_t)site->no % d->worker_count].in;
   if (ok && queue_try_push(q, job, job->weight)) return;
   job_free(&job);
-  session_held(site->session, TRB_HOLD_BUSY, action->sequence, "headquarters has too much to do: it will be sent again");
+  session_held(site->session, TRB_HOLD_BUSY, action->sequence,
+               "headquarters has too much to do: it will be sent again");
 }
 
-static void ask_writer(struct daemon *d, struct net_site *site, enum job_kind kind, const struct session_action *action) {
+static void ask_writer(struct daemon *d, struct net_site *site, enum job_kind kind,
+                       const struct session_action *action) {
   struct hub_job *job = job_new(kind, site->no, site->name);
   if (!job) return;
   job->received_ms = net_now_ms();
@@ -139,7 +142,8 @@ void jobs_guest(struct daemon *d, const struct link_frame *frame) {
     fault(d, &frame->route, TRB_FAULT_GUEST, 0, "headquarters does not know this key: join with an invitation first");
   } else if (message.join.proto_max < TRB_PROTO_MIN || message.join.proto_min > TRB_PROTO_MAX) {
     fault(d, &frame->route, TRB_FAULT_PROTOCOL, 0, "no protocol version in common: upgrade the older side");
-  } else if (memcmp(message.join.curve_public, frame->curve_public, TRB_KEY_BYTES) != 0 || !join_proved(&message.join)) {
+  } else if (memcmp(message.join.curve_public, frame->curve_public, TRB_KEY_BYTES) != 0 ||
+             !join_proved(&message.join)) {
     fault(d, &frame->route, TRB_FAULT_MESSAGE, 0, "the keys are not the ones this message was sent with");
   } else {
     send_join(d, frame, &message.join);
@@ -268,7 +272,9 @@ static void site_result(struct daemon *d, struct net_site *site, struct hub_job 
       break;
     case JOB_NEW_STREAM:
       session_stream(site->session, &job->stream, ok,
-                     ok ? "" : job->text[0] ? job->text : "headquarters cannot grant a stream now");
+                     ok             ? ""
+                     : job->text[0] ? job->text
+                                    : "headquarters cannot grant a stream now");
       break;
     case JOB_ROTATE: session_rotated(site->session, ok, &job->rotate); break;
     case JOB_SNAPSHOT:

@@ -18,7 +18,8 @@ struct loading {
 
 /* Which tables may be loaded: headquarters' own that flow to branches. Sites, keys and orders have commands of their
  * own; `decision` is written by the stewards' commands. */
-static const struct trb_table *loadable(const struct trb_catalogue *catalogue, const char *name, struct trb_error *err) {
+static const struct trb_table *loadable(const struct trb_catalogue *catalogue, const char *name,
+                                        struct trb_error *err) {
   const struct trb_table *table = catalogue_named(catalogue, name);
   if (!table) {
     trb_fail(err, TRB_PEER, "there is no table '%.60s'", name);
@@ -39,8 +40,11 @@ static enum trb_status json_value(const struct trb_table *table, const char *col
     case JSON_FALSE: *ret = trb_int(0); return TRB_OK;
     case JSON_INTEGER: *ret = trb_int(json_integer_value(json)); return TRB_OK;
     case JSON_REAL: *ret = trb_real(json_real_value(json)); return TRB_OK;
-    case JSON_STRING: *ret = trb_text_slice(trb_slice_of(json_string_value(json), json_string_length(json))); return TRB_OK;
-    default: return trb_fail(err, TRB_PEER, "%s.%.40s must be a text, a number, true, false or null", table->name, column);
+    case JSON_STRING:
+      *ret = trb_text_slice(trb_slice_of(json_string_value(json), json_string_length(json)));
+      return TRB_OK;
+    default:
+      return trb_fail(err, TRB_PEER, "%s.%.40s must be a text, a number, true, false or null", table->name, column);
   }
 }
 
@@ -67,7 +71,7 @@ static enum trb_status row_stands(struct loading *l, const struct trb_table *tab
     uint16_t number = known->columns[i].number;
     while (cell < change->cell_count && change->cells[cell].column < number) cell++;
     bool named = cell < change->cell_count && change->cells[cell].column == number;
-    if (!named && number <= TRB_C_customer_created_by) continue;
+    if (number <= TRB_C_customer_created_by) continue; /* when it was written does not make it another row */
     struct trb_value value = named ? change->cells[cell].value : trb_null();
     if (known->columns[i].type == TRB_COL_REAL && value.type == TRB_INT) value = trb_real((double)value.i);
     same = trb_value_equal(value, row.values[i]);
@@ -104,7 +108,8 @@ static enum trb_status add_cells(struct loading *l, struct hq_changes *list, con
   return TRB_OK;
 }
 
-static enum trb_status load_row(struct loading *l, const struct trb_table *table, json_t *object, struct trb_error *err) {
+static enum trb_status load_row(struct loading *l, const struct trb_table *table, json_t *object,
+                                struct trb_error *err) {
   json_t *id = json_is_object(object) ? json_object_get(object, "id") : NULL;
   l->count++;
   if (!json_is_string(id))
@@ -175,21 +180,21 @@ static enum trb_status preview_catalogue(struct loading *l, json_t *root, struct
   }
   json_array_foreach(tables, i, item) if (!json_is_true(json_object_get(item, "_delete"))) {
     json_t *writes = json_object_get(item, "branch_writes");
-    t[table_count++] = (struct trb_custom_table){member_number(item, "number"), member_text(item, "name"),
-                                                 member_text(item, "doc"),
-                                                 json_is_true(writes) || json_integer_value(writes) != 0};
+    t[table_count++] =
+        (struct trb_custom_table){member_number(item, "number"), member_text(item, "name"), member_text(item, "doc"),
+                                  json_is_true(writes) || json_integer_value(writes) != 0};
   }
   json_array_foreach(columns, i, item) if (!json_is_true(json_object_get(item, "_delete"))) {
     json_t *sensitive = json_object_get(item, "sensitive");
     json_int_t max = json_integer_value(json_object_get(item, "max_bytes"));
-    c[column_count++] = (struct trb_custom_column){
-        .table = member_number(item, "table_number"),
-        .number = member_number(item, "number"),
-        .name = member_text(item, "name"),
-        .type = member_text(item, "type"),
-        .doc = member_text(item, "doc"),
-        .max_bytes = max < 0 || max > UINT32_MAX ? 0 : (uint32_t)max,
-        .sensitive = json_is_true(sensitive) || json_integer_value(sensitive) != 0};
+    c[column_count++] =
+        (struct trb_custom_column){.table = member_number(item, "table_number"),
+                                   .number = member_number(item, "number"),
+                                   .name = member_text(item, "name"),
+                                   .type = member_text(item, "type"),
+                                   .doc = member_text(item, "doc"),
+                                   .max_bytes = max < 0 || max > UINT32_MAX ? 0 : (uint32_t)max,
+                                   .sensitive = json_is_true(sensitive) || json_integer_value(sensitive) != 0};
   }
   struct trb_catalogue *catalogue = NULL;
   enum trb_status status = store_merge_catalogue(l->hq->store->db, t, table_count, c, column_count, &catalogue, err);
@@ -205,10 +210,10 @@ static enum trb_status load_tables(struct loading *l, json_t *root, struct trb_e
   const char *name;
   json_t *rows;
   enum trb_status status = preview_catalogue(l, root, err);
-  json_object_foreach(root, name, rows) if (status == TRB_OK && is_definition(name))
-      status = load_table(l, name, rows, err);
-  json_object_foreach(root, name, rows) if (status == TRB_OK && !is_definition(name))
-      status = load_table(l, name, rows, err);
+  json_object_foreach(root, name, rows) if (status == TRB_OK && is_definition(name)) status =
+      load_table(l, name, rows, err);
+  json_object_foreach(root, name, rows) if (status == TRB_OK && !is_definition(name)) status =
+      load_table(l, name, rows, err);
   return status;
 }
 
@@ -233,8 +238,7 @@ enum trb_status policy_load(struct hq *hq, struct trb_slice json, bool dry_run, 
                             struct trb_error *err) {
   json_error_t why;
   json_t *root = json_loadb((const char *)json.data, json.len, JSON_REJECT_DUPLICATES, &why);
-  if (!root)
-    return trb_fail(err, TRB_PEER, "line %d, column %d: %s", why.line, why.column, why.text);
+  if (!root) return trb_fail(err, TRB_PEER, "line %d, column %d: %s", why.line, why.column, why.text);
   struct loading l = {
       .hq = hq, .catalogue = catalogue_ref(hq->store->catalogue), .changed = json_object(), .now_ms = now_ms};
   enum trb_status status = l.changed ? TRB_OK : trb_fail(err, TRB_NOMEM, "out of memory");
@@ -262,7 +266,8 @@ static json_t *value_json(struct trb_value value) {
   }
 }
 
-static enum trb_status dump_table(struct trb_db *db, const struct trb_table *table, json_t *root, struct trb_error *err) {
+static enum trb_status dump_table(struct trb_db *db, const struct trb_table *table, json_t *root,
+                                  struct trb_error *err) {
   TRB_BUF_AUTO sql = {0};
   trb_buf_append_str(&sql, "SELECT id");
   for (size_t i = 0; i < table->column_count; i++) trb_buf_printf(&sql, ",\"%s\"", table->columns[i].name);
@@ -284,8 +289,7 @@ static enum trb_status dump_table(struct trb_db *db, const struct trb_table *tab
     }
     json_array_append_new(rows, row);
   }
-  if (status == TRB_OK && json_array_size(rows) > 0)
-    json_object_set(root, table->name, rows);
+  if (status == TRB_OK && json_array_size(rows) > 0) json_object_set(root, table->name, rows);
   json_decref(rows);
   return status;
 }

@@ -1,9 +1,9 @@
 /* queue: how the hub's threads hand jobs to one another.
  *
  * A bounded FIFO of pointers behind a mutex and a condition, with an eventfd for a consumer that waits in poll (the net
- * thread's link_wait). Instead of the inproc sockets first planned: simpler, the sanitizers see the synchronisation, and a limit in bytes can be
- * kept. Any number of producers and consumers. Items are owned by the queue between push and pop; what is
- * left at the end is the owner's to pop and free.
+ * thread's link_wait). Instead of the inproc sockets first planned: simpler, the sanitizers see the synchronisation,
+ * and a limit in bytes can be kept. Any number of producers and consumers. Items are owned by the queue between push
+ * and pop; what is left at the end is the owner's to pop and free.
  *
  * Invariant: count <= count_max, and bytes <= bytes_max unless the queue holds a single item. */
 #ifndef TRIBUTARY_HUB_QUEUE_H

@@ -1,7 +1,9 @@
-/* roster: which sites there are, their keys, their state. Rows of headquarters' tables (site, site_key, invitation, site_state) are the truth;
- * struct roster is the net thread's copy in memory, loaded again when the writer says that it changed.
+/* roster: which sites there are, their keys, their state. Rows of headquarters' tables (site, site_key, invitation,
+ * site_state) are the truth; struct roster is the net thread's copy in memory, loaded again when the writer says that
+ * it changed.
  *
- * The functions with a struct hq make headquarters' writes: writer thread. A site_key row is one stream: its id is the incarnation in hex. */
+ * The functions with a struct hq make headquarters' writes: writer thread. A site_key row is one stream: its id is the
+ * incarnation in hex. */
 #ifndef TRIBUTARY_HUB_ROSTER_H
 #define TRIBUTARY_HUB_ROSTER_H
 
@@ -37,11 +39,12 @@ struct roster_invite {
   const char *site, *region, *area_code; /* the last two NULL: as they were */
   int64_t expires_ms;
 };
-/* Appends the token. TRB_DENIED when the site is open and its machine was not revoked (a second machine would be a clone). */
+/* Appends the token. TRB_DENIED when the site is open and its machine was not revoked (a second machine would be a
+ * clone). */
 enum trb_status roster_invite(struct hq *hq, const struct hub_keys *keys, const struct roster_invite *invite,
                               int64_t now_ms, struct trb_buf *token, struct trb_error *err);
-enum trb_status roster_order(struct hq *hq, const char *site, enum roster_state state, const char *reason, int64_t now_ms,
-                             struct trb_error *err);
+enum trb_status roster_order(struct hq *hq, const char *site, enum roster_state state, const char *reason,
+                             int64_t now_ms, struct trb_error *err);
 /* job->join -> job->stream.incarnation, site_name, region, area_code; or job->fault and job->text with TRB_DENIED. */
 enum trb_status roster_join(struct hq *hq, struct hub_job *job, int64_t now_ms, struct trb_error *err);
 /* job->new_stream -> job->stream. TRB_DENIED with job->text: not granted. */

@@ -108,8 +108,9 @@ static enum trb_status read_row(struct trb_stmt *stmt, const struct trb_table *t
   return TRB_OK;
 }
 
-enum trb_status rows_find(struct rows *rows, const struct trb_table *table, int64_t site, int64_t rid, struct trb_slice id,
-                          struct trb_arena *arena, struct row *ret, bool *ret_found, struct trb_error *err) {
+enum trb_status rows_find(struct rows *rows, const struct trb_table *table, int64_t site, int64_t rid,
+                          struct trb_slice id, struct trb_arena *arena, struct row *ret, bool *ret_found,
+                          struct trb_error *err) {
   struct row_table *t = find_table(rows, table);
   if (rid == 0 && table->number == TRB_T_customer) { /* no index by id of its own: see schema_hub */
     enum trb_status known =
@@ -118,8 +119,7 @@ enum trb_status rows_find(struct rows *rows, const struct trb_table *table, int6
     if (known != TRB_OK) return known == TRB_ABSENT ? TRB_OK : known;
   }
   struct trb_stmt **slot = rid ? &t->by_rid : &t->by_id;
-  enum trb_status status =
-      statement(rows, slot, table, rid ? schema_hub_select_rid : schema_hub_select_id, err);
+  enum trb_status status = statement(rows, slot, table, rid ? schema_hub_select_rid : schema_hub_select_id, err);
   if (status != TRB_OK) return status;
   TRB_STMT_AUTO *stmt = *slot;
   stmt_bind_int(stmt, 1, rid ? rid : site);

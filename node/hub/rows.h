@@ -1,5 +1,5 @@
-/* rows: source rows in the catalogue's tables of hub.db, whatever the table. Statements are made from the catalogue once
- * a table and kept. Writer thread (reading: any connection of its own).
+/* rows: source rows in the catalogue's tables of hub.db, whatever the table. Statements are made from the catalogue
+ * once a table and kept. Writer thread (reading: any connection of its own).
  *
  * Invariant: a row is found under its (_site, id); customer's _rid is its record number (record_intern). */
 #ifndef TRIBUTARY_HUB_ROWS_H
@@ -22,9 +22,11 @@ enum trb_status rows_new(struct trb_db *db, struct trb_catalogue *catalogue, str
 void rows_free(struct rows **rows_p);
 
 /* Copies into the arena. rid 0: looked up by (site, id). *ret_found false: no such row. */
-enum trb_status rows_find(struct rows *rows, const struct trb_table *table, int64_t site, int64_t rid, struct trb_slice id,
-                          struct trb_arena *arena, struct row *ret, bool *ret_found, struct trb_error *err);
-/* A new row; *ret_new false: it stood there already and nothing was written. row->rid 0: chosen and set. NULL values need not be bound. */
+enum trb_status rows_find(struct rows *rows, const struct trb_table *table, int64_t site, int64_t rid,
+                          struct trb_slice id, struct trb_arena *arena, struct row *ret, bool *ret_found,
+                          struct trb_error *err);
+/* A new row; *ret_new false: it stood there already and nothing was written. row->rid 0: chosen and set. NULL values
+ * need not be bound. */
 enum trb_status rows_insert(struct rows *rows, const struct trb_table *table, int64_t site, struct trb_slice id,
                             struct row *row, bool *ret_new, struct trb_error *err);
 enum trb_status rows_replace(struct rows *rows, const struct trb_table *table, int64_t site, struct trb_slice id,
@@ -39,6 +41,7 @@ struct extra {
 };
 /* TRB_STORE when the bytes are damaged. */
 enum trb_status extra_read(struct trb_slice bytes, struct trb_arena *arena, struct extra *ret, struct trb_error *err);
-void extra_write(const struct extra *extra, struct trb_buf *out); /* NULL values are left out; nothing at all when none is left */
+void extra_write(const struct extra *extra,
+                 struct trb_buf *out); /* NULL values are left out; nothing at all when none is left */
 
 #endif

@@ -75,8 +75,8 @@ static enum trb_status overlay_set_aside(struct trb_db *db, int64_t site, uint16
                                          struct trb_arena *arena, struct believed *b, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
   enum trb_status status =
-      db_queryf(db, err, &stmt, "SELECT change FROM set_aside WHERE site=?1 AND tbl=?2 AND row_id=?3 ORDER BY no", "iis",
-                site, (int64_t)table, id);
+      db_queryf(db, err, &stmt, "SELECT change FROM set_aside WHERE site=?1 AND tbl=?2 AND row_id=?3 ORDER BY no",
+                "iis", site, (int64_t)table, id);
   bool row = status == TRB_OK;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
     bool ok = true;
@@ -223,8 +223,9 @@ struct held { /* one row of set_aside, in an arena */
 static enum trb_status read_held(struct store *s, int64_t no, struct trb_arena *arena, struct held *ret,
                                  struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(
-      s->db, err, &stmt, "SELECT site, reason, sequence, accepted, pos, change, times FROM set_aside WHERE no=?1", "i", no);
+  enum trb_status status =
+      db_queryf(s->db, err, &stmt,
+                "SELECT site, reason, sequence, accepted, pos, change, times FROM set_aside WHERE no=?1", "i", no);
   bool row = false, ok = true;
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status != TRB_OK) return status;
@@ -251,8 +252,8 @@ static enum trb_status read_held(struct store *s, int64_t no, struct trb_arena *
 
 static enum trb_status keep_held(struct store *s, const struct held *h, enum trb_refusal reason, const char *text,
                                  struct trb_error *err) {
-  enum trb_status status = db_run(s->db, err, "UPDATE set_aside SET reason=?2, reason_text=?3 WHERE no=?1", "iit", h->no,
-                                  (int64_t)reason, text);
+  enum trb_status status = db_run(s->db, err, "UPDATE set_aside SET reason=?2, reason_text=?3 WHERE no=?1", "iit",
+                                  h->no, (int64_t)reason, text);
   return status == TRB_OK ? tell_branch(s, h->site, h->no, err) : status;
 }
 
@@ -341,8 +342,8 @@ enum trb_status setaside_retry(struct store *s, int64_t no, bool release, int64_
                        "a.row_id=b.row_id WHERE a.no=?1 AND a.row_id<>'' ORDER BY b.no",
                        "i", no);
   else
-    status = db_queryf(s->db, err, &stmt,
-                       "SELECT no FROM set_aside WHERE row_id<>'' ORDER BY site, tbl, row_id, no", "");
+    status =
+        db_queryf(s->db, err, &stmt, "SELECT no FROM set_aside WHERE row_id<>'' ORDER BY site, tbl, row_id, no", "");
   if (status == TRB_OK) status = read_numbers(stmt, &list, err);
   if (status == TRB_OK && no && list.count == 0)
     status = trb_fail(err, TRB_ABSENT, "no change %lld is set aside (tributary rejected lists them)", (long long)no);
@@ -358,11 +359,11 @@ enum trb_status setaside_retry_tables(struct store *s, int64_t now_ms, struct se
     const struct trb_table *table = catalogue_at(s->catalogue, i);
     TRB_STMT_AUTO *stmt = NULL;
     struct number_list list = {0};
-    enum trb_status status =
-        db_queryf(s->db, err, &stmt,
-                  "SELECT b.no FROM set_aside b WHERE b.tbl=?1 AND row_id<>'' AND EXISTS(SELECT 1 FROM set_aside a WHERE "
-                  "a.site=b.site AND a.tbl=b.tbl AND a.row_id=b.row_id AND a.reason=1) ORDER BY site, row_id, no",
-                  "i", (int64_t)table->number);
+    enum trb_status status = db_queryf(
+        s->db, err, &stmt,
+        "SELECT b.no FROM set_aside b WHERE b.tbl=?1 AND row_id<>'' AND EXISTS(SELECT 1 FROM set_aside a WHERE "
+        "a.site=b.site AND a.tbl=b.tbl AND a.row_id=b.row_id AND a.reason=1) ORDER BY site, row_id, no",
+        "i", (int64_t)table->number);
     if (status == TRB_OK) status = read_numbers(stmt, &list, err);
     if (status == TRB_OK) status = retry_list(s, &list, false, now_ms, ret, err);
     free(list.numbers);
@@ -402,8 +403,8 @@ static enum trb_status sum_set_aside_rows(struct trb_db *db, struct rows *rows, 
   return status;
 }
 
-static enum trb_status sum_rows(struct trb_db *db, const struct trb_table *table, int64_t site, struct setaside_sum *sum,
-                                struct trb_error *err) {
+static enum trb_status sum_rows(struct trb_db *db, const struct trb_table *table, int64_t site,
+                                struct setaside_sum *sum, struct trb_error *err) {
   TRB_ARENA_AUTO arena = {0};
   TRB_BUF_AUTO sql = {0};
   trb_buf_append_str(&sql, "SELECT id,_extra");

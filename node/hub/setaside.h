@@ -1,4 +1,5 @@
-/* setaside: changes that could not be applied, kept in order with their reason until they are retried. Writer thread, inside a transaction.
+/* setaside: changes that could not be applied, kept in order with their reason until they are retried. Writer thread,
+ * inside a transaction.
  *
  * What a branch believes of a row is the row here with the set-aside changes of that row laid over it in order: digests
  * are taken over that, so a set-aside change makes no difference of digests. */
@@ -21,8 +22,8 @@ enum trb_status setaside_digest(struct store *s, int64_t site, uint16_t table, u
 struct setaside_outcome {
   int64_t applied, refused; /* changes */
 };
-/* Tries again, row by row and in order, everything that belongs to the row of `no` (0: every row of every site; tables the catalogue does not
- * know are left). release: held deletes are applied. */
+/* Tries again, row by row and in order, everything that belongs to the row of `no` (0: every row of every site; tables
+ * the catalogue does not know are left). release: held deletes are applied. */
 enum trb_status setaside_retry(struct store *s, int64_t no, bool release, int64_t now_ms, struct setaside_outcome *ret,
                                struct trb_error *err);
 /* After the catalogue learned tables: what waited for them. */

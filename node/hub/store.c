@@ -38,7 +38,10 @@ static enum trb_status add_missing_columns(struct store *s, const struct trb_tab
     enum trb_status status = db_get_int(s->db, err, &found, "SELECT count(*) FROM pragma_table_info(?1) WHERE name=?2",
                                         "tt", table->name, table->columns[i].name);
     if (status != TRB_OK) return status;
-    if (!found) schema_add_column(table, &table->columns[i], sql);
+    if (found) continue;
+    schema_add_column(table, &table->columns[i], sql);
+    bool listed = s->grown_count && s->grown[s->grown_count - 1] == table->number;
+    if (!listed && s->grown_count < sizeof s->grown / sizeof *s->grown) s->grown[s->grown_count++] = table->number;
   }
   return TRB_OK;
 }
@@ -49,9 +52,8 @@ static enum trb_status add_missing(struct store *s, struct trb_error *err) {
     const struct trb_table *table = catalogue_at(s->catalogue, i);
     if (!schema_at_hub(table)) continue;
     int64_t found = 0;
-    enum trb_status status =
-        db_get_int(s->db, err, &found, "SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?1", "t",
-                   table->name);
+    enum trb_status status = db_get_int(
+        s->db, err, &found, "SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?1", "t", table->name);
     if (status == TRB_OK && found) status = add_missing_columns(s, table, &sql, err);
     if (status != TRB_OK) return status;
     if (!found) schema_hub_table(table, &sql);
@@ -71,6 +73,16 @@ static enum trb_status load_epoch(struct store *s, struct trb_error *err) {
   return TRB_OK;
 }
 
+/* A newer program knows more columns than the one that wrote the file. */
+static enum trb_status promote_now(struct store *s, struct trb_error *err) {
+  struct unify_sites dirty;
+  enum trb_status status = store_begin(s, err);
+  if (status == TRB_OK) status = promote_grown(s, err);
+  if (status == TRB_OK) return store_commit(s, &dirty, err);
+  store_rollback(s);
+  return status;
+}
+
 static enum trb_status open_rooms(struct store *s, bool with_unify, struct trb_error *err) {
   catalogue_unref(&s->catalogue);
   enum trb_status status = store_load_catalogue(s->db, &s->catalogue, err);
@@ -78,6 +90,7 @@ static enum trb_status open_rooms(struct store *s, bool with_unify, struct trb_e
   if (status == TRB_OK) status = rows_new(s->db, s->catalogue, &s->rows, err);
   if (status == TRB_OK) status = digests_new(s->db, &s->digests, err);
   if (status == TRB_OK && with_unify) status = unify_open(s->db, s->catalogue, &s->unify, err);
+  if (status == TRB_OK && s->grown_count) status = promote_now(s, err);
   int64_t last = 0;
   if (status == TRB_OK) status = store_state_int(s, "last_commit", &last, err);
   s->last_commit = (trb_hlc)last;
@@ -283,16 +296,18 @@ enum trb_status store_stream_start(struct store *s, int64_t site, const uint8_t 
                                    const uint8_t *parent, uint64_t parent_sequence, struct trb_error *err) {
   enum trb_status status = reserve_site(s, site, err);
   if (status == TRB_OK && s->streams[site].used) status = flush_stream(s, &s->streams[site], err);
-  if (status == TRB_OK) status = db_run(s->db, err, "UPDATE stream SET current=0 WHERE site=?1 AND current=1", "i", site);
+  if (status == TRB_OK)
+    status = db_run(s->db, err, "UPDATE stream SET current=0 WHERE site=?1 AND current=1", "i", site);
   static const uint8_t zeros[TRB_HASH_BYTES];
   struct trb_value from = parent ? trb_blob(trb_slice_of(parent, TRB_INCARNATION_BYTES)) : trb_null();
   if (status == TRB_OK)
-    status = db_run(s->db, err,
-                    "INSERT INTO stream(site, incarnation, parent, parent_sequence, current, sequence, hash, base, "
-                    "heard_at, changes, safe) VALUES(?1,?2,?3,?4,1,0,?5,0,0,0,0) ON CONFLICT(incarnation) DO UPDATE SET "
-                    "current=1",
-                    "ibvib", site, trb_slice_of(incarnation, TRB_INCARNATION_BYTES), from, (int64_t)parent_sequence,
-                    trb_slice_of(zeros, sizeof zeros));
+    status =
+        db_run(s->db, err,
+               "INSERT INTO stream(site, incarnation, parent, parent_sequence, current, sequence, hash, base, "
+               "heard_at, changes, safe) VALUES(?1,?2,?3,?4,1,0,?5,0,0,0,0) ON CONFLICT(incarnation) DO UPDATE SET "
+               "current=1",
+               "ibvib", site, trb_slice_of(incarnation, TRB_INCARNATION_BYTES), from, (int64_t)parent_sequence,
+               trb_slice_of(zeros, sizeof zeros));
   if (status == TRB_OK) s->streams[site] = (struct stream){0}; /* read again at next use */
   return status;
 }
@@ -421,5 +436,5 @@ enum trb_status store_refresh_catalogue(struct store *s, struct trb_error *err) 
   s->catalogue_changed = true;
   status = add_missing(s, err);
   if (status == TRB_OK && s->unify) unify_set_catalogue(s->unify, s->catalogue);
-  return status;
+  return status == TRB_OK ? promote_grown(s, err) : status;
 }

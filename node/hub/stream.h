@@ -1,4 +1,5 @@
-/* stream: the order of one site's batches, and the acceptance of those whose turn it is. Writer thread, in a transaction.
+/* stream: the order of one site's batches, and the acceptance of those whose turn it is. Writer thread, in a
+ * transaction.
  *
  * Invariants: a sequence is accepted once; its hash stays for ever; an effective time never goes back within a stream;
  * commit HLCs are unique over the hub. */
@@ -9,9 +10,9 @@
 #include "store.h"
 
 enum {
-  STREAM_MASS_DELETE_MIN = 20,      /* deletes of one table in one pass that are never held */
-  STREAM_MASS_DELETE_PER_CENT = 1,  /* nor are these of the site's rows */
-  STREAM_FORKS_MAX = 1000,          /* kept a site; more are only counted */
+  STREAM_MASS_DELETE_MIN = 20,     /* deletes of one table in one pass that are never held */
+  STREAM_MASS_DELETE_PER_CENT = 1, /* nor are these of the site's rows */
+  STREAM_FORKS_MAX = 1000,         /* kept a site; more are only counted */
 };
 
 enum stream_place {
@@ -26,8 +27,8 @@ enum trb_status stream_place(struct store *s, struct hub_job *job, const struct 
 /* A batch that could not be opened: counted, answered with a hold. */
 enum trb_status stream_bad(struct store *s, struct hub_job *job, int64_t now_ms, struct trb_error *err);
 
-/* A whole pass, in order: each batch is accepted (or takes the acceptance that was sent along), applied, compared by digest and
- * acknowledged into job->ack. Anything but TRB_OK: roll back. */
+/* A whole pass, in order: each batch is accepted (or takes the acceptance that was sent along), applied, compared by
+ * digest and acknowledged into job->ack. Anything but TRB_OK: roll back. */
 enum trb_status stream_accept(struct store *s, const struct crypto_signer *signer, struct hub_job *const *jobs,
                               size_t count, int64_t now_ms, struct trb_error *err);
 

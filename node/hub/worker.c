@@ -49,7 +49,8 @@ static enum trb_status normalise(struct hub_job *job, size_t index) {
   if (change->op != TRB_OP_PUT || !unify_key_columns(change->table, &value_column, &kind_column, &kind)) return TRB_OK;
   const struct trb_value *value = cell_value(change, value_column);
   const struct trb_value *kind_value = kind_column ? cell_value(change, kind_column) : NULL;
-  if (!value || value->type != TRB_TEXT || (kind_column && (!kind_value || kind_value->type != TRB_TEXT))) return TRB_OK;
+  if (!value || value->type != TRB_TEXT || (kind_column && (!kind_value || kind_value->type != TRB_TEXT)))
+    return TRB_OK;
   struct trb_slice name = kind_value ? kind_value->s : trb_slice_of(NULL, 0);
   struct trb_keys keys;
   key_normalise(kind_value ? kind_of(name) : kind, name, value->s, &job->key_context, &keys);

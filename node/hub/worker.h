@@ -1,6 +1,7 @@
 /* worker: verifies and decodes one batch: signature, chain fields, body, decode, each change against the catalogue, the
- * contacts' identity keys. worker_verify is pure given the job; the threads around it are in hub.c (each has its own queue, and the batches of one
- * site always go to the same worker, so they stay in order). A bad batch is a status in the job, never an end. */
+ * contacts' identity keys. worker_verify is pure given the job; the threads around it are in hub.c (each has its own
+ * queue, and the batches of one site always go to the same worker, so they stay in order). A bad batch is a status in
+ * the job, never an end. */
 #ifndef TRIBUTARY_HUB_WORKER_H
 #define TRIBUTARY_HUB_WORKER_H
 
