@@ -20,7 +20,7 @@
 extern const char trb_sql_hub[];
 
 struct fx {
-  char path[64];
+  char path[128];
   struct trb_db *db;
   struct trb_catalogue *catalogue;
   struct unify *u;
@@ -35,10 +35,9 @@ struct fx {
     if (fx_status != TRB_OK) fail_msg("%s: %s: %s", #call, trb_status_name(fx_status), (fx)->err.text); \
   } while (0)
 
-static inline void fx_open(struct fx *fx) {
-  static int number;
+static inline void fx_open_at(struct fx *fx, const char *path) {
   *fx = (struct fx){.now = trb_hlc_of_ms(1700000000000)};
-  snprintf(fx->path, sizeof fx->path, "/tmp/trb-unify-%d-%d.db", (int)getpid(), number++);
+  snprintf(fx->path, sizeof fx->path, "%s", path);
   unlink(fx->path);
   FX_OK(fx, db_open(fx->path, TRB_DB_CREATE, 0, &fx->db, &fx->err));
   FX_OK(fx,
@@ -54,6 +53,13 @@ static inline void fx_open(struct fx *fx) {
                     "CREATE TABLE test_replica(site, tbl, id, cells, PRIMARY KEY(site, tbl, id));",
                     &fx->err));
   FX_OK(fx, unify_open(fx->db, fx->catalogue, &fx->u, &fx->err));
+}
+
+static inline void fx_open(struct fx *fx) {
+  static int number;
+  char path[64];
+  snprintf(path, sizeof path, "/tmp/trb-unify-%d-%d.db", (int)getpid(), number++);
+  fx_open_at(fx, path);
 }
 
 static inline void fx_close(struct fx *fx) {

@@ -1,6 +1,8 @@
 /* timeline: see timeline.h. */
 #include "timeline.h"
 
+#include <string.h>
+
 /* Columns of every query: rid, site, id, owner's site number, owner's id, at, title, detail, amount, currency. */
 #define MS_OF_DATE(d) "CAST(round((julianday(substr(" d " || '-01-01', 1, 10)) - 2440587.5) * 86400000) AS INTEGER)"
 #define AT(x, t) "coalesce(" t ", " x ".created_at, " x "._accepted >> 16)"
@@ -160,6 +162,32 @@ enum trb_status timeline_of_row(struct trb_db *db, uint16_t table, int64_t rid, 
     if (status != TRB_OK || count) return status;
   }
   return TRB_ABSENT;
+}
+
+/* Each query by number, without its condition, under the names of the catalogue. */
+enum trb_status timeline_view(struct trb_db *writer, struct trb_error *err) {
+  TRB_BUF_AUTO sql = {0};
+  struct trb_catalogue *catalogue = catalogue_builtin();
+  trb_buf_append_str(&sql,
+                     "DROP VIEW IF EXISTS unified_event; CREATE VIEW unified_event AS WITH e(source_table, kind, rid, "
+                     "site_no, source_id, "
+                     "owner_site, owner_id, at, title, detail, amount, currency) AS (");
+  for (size_t i = 0; i < EVENT_TABLES; i++) {
+    const char *select = EVENTS[i].by_rid + strlen("SELECT "), *where = strstr(select, BY_RID);
+    trb_buf_printf(&sql, "%sSELECT '%s', '%s', ", i ? " UNION ALL " : "",
+                   catalogue_table(catalogue, EVENTS[i].table)->name, EVENTS[i].kind);
+    trb_buf_append(&sql, select, (size_t)(where - select));
+  }
+  trb_buf_append_str(&sql,
+                     ") SELECT (SELECT sa.name || '/' || a.id FROM record a JOIN site_no sa ON sa.no = a.site WHERE "
+                     "a.rec = coalesce(r.party, r.rec)) "
+                     "AS party_id, s.name AS site, e.at, e.kind, e.title, e.detail, e.amount, e.currency, "
+                     "e.source_table, e.source_id, "
+                     "coalesce(r.party, r.rec) AS party FROM e JOIN site_no s ON s.no = e.site_no JOIN record r ON "
+                     "r.site = e.owner_site AND "
+                     "r.id = e.owner_id AND r.class <> 0");
+  catalogue_unref(&catalogue);
+  return sql.failed ? trb_fail(err, TRB_NOMEM, "out of memory") : db_exec(writer, trb_buf_cstr(&sql), err);
 }
 
 /* ---- dependents ---- */

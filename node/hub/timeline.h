@@ -40,4 +40,7 @@ enum trb_status timeline_dependents(struct trb_db *db, uint16_t table, int64_t s
                                     struct trb_slice id, timeline_dependent visit, void *context,
                                     struct trb_error *err);
 
+/* The view unified_event over all of it, for headquarters' staff: made anew, so that it follows this program. */
+enum trb_status timeline_view(struct trb_db *writer, struct trb_error *err);
+
 #endif

@@ -30,6 +30,7 @@ bool unify_grow(void **array, size_t count, size_t *cap, size_t size) {
 enum trb_status unify_open(struct trb_db *writer, struct trb_catalogue *catalogue, struct unify **ret,
                            struct trb_error *err) {
   enum trb_status status = db_exec(writer, trb_sql_unify, err);
+  if (status == TRB_OK) status = timeline_view(writer, err);
   if (status != TRB_OK) return status;
   struct unify *u = calloc(1, sizeof *u);
   if (!u) return nomem(err);

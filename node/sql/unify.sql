@@ -161,3 +161,29 @@ CREATE VIEW IF NOT EXISTS party_of AS
   FROM record r JOIN site_no s ON s.no = r.site
   JOIN record a ON a.rec = coalesce(r.party, r.rec) JOIN site_no sa ON sa.no = a.site
   WHERE r.class <> 0;
+
+-- For headquarters' staff: one row for each contact of a party. The text is that of the row it is named by (earliest record, earliest row);
+-- `tributary show` and what goes down choose the text by the rules of golden.h. The view unified_event is made by timeline.c.
+CREATE VIEW IF NOT EXISTS unified_contact AS
+  SELECT p.party_id,
+         c.kind, c.value, c.label, c.used_by,
+         max(c.verified_at) AS verified_at,            -- latest proof that it works (ms)
+         group_concat(DISTINCT p.site) AS sites,       -- sites that hold it
+         count(DISTINCT c._rid) AS row_count,          -- source rows that say so
+         k.key,                                        -- what makes them one
+         max(k.links) AS links,                        -- 1: it may link records
+         p.party,                                      -- record number of the anchor
+         min(printf('%020d%010d%020d%010d', r.hlc, r.pos, c._accepted, c._pos)) AS named_by
+  FROM party_of p JOIN record r ON r.rec = p.rec JOIN row_key k ON k.rec = p.rec AND k.tbl = 3 JOIN contact c ON c._rid = k.rid
+  GROUP BY p.party, k.key;
+CREATE VIEW IF NOT EXISTS unified_preference AS
+  SELECT p.party_id, x.key, x.value, max(x.noted_at) AS noted_at, group_concat(DISTINCT p.site) AS sites, p.party
+  FROM party_of p JOIN row_key k ON k.rec = p.rec AND k.tbl = 10 JOIN preference x ON x._rid = k.rid GROUP BY p.party, k.key;
+CREATE VIEW IF NOT EXISTS unified_tag AS
+  SELECT p.party_id, x.tag_id, x.label, group_concat(DISTINCT p.site) AS sites, p.party
+  FROM party_of p JOIN row_key k ON k.rec = p.rec AND k.tbl = 27 JOIN tag_on x ON x._rid = k.rid WHERE x.to_on IS NULL GROUP BY p.party, k.key;
+CREATE VIEW IF NOT EXISTS unified_relation AS
+  SELECT a.party_id, b.party_id AS other_id, x.kind, x.label, s.name AS sites, a.party
+  FROM relation x JOIN site_no s ON s.no = x._site
+  JOIN party_of a ON a.site = coalesce(x.customer_site, s.name) AND a.record_id = x.customer_id
+  LEFT JOIN party_of b ON b.site = coalesce(x.other_site, s.name) AND b.record_id = x.other_id;

@@ -497,6 +497,31 @@ static void unify_verify_finds_what_was_tampered_with(void **state) {
   }
 }
 
+static void headquarters_can_ask_the_views_in_sql(void **state) {
+  (void)state;
+  struct fx fx;
+  fx_open(&fx);
+  fx_customer(&fx, 2, "A", "张三", "13911112222");
+  fx_customer(&fx, 3, "B", "张三", "+86 139 1111 2222");
+  fx_put(&fx, 3, "booking", "b1", "customer_id", "B", "title", "Sanya", FX_END);
+  fx_put(&fx, 3, "booking_event", "e1", "booking_id", "b1", "kind", "paid", FX_END);
+  fx_put(&fx, 3, "preference", "p1", "customer_id", "B", "key", "seat", "value", "window", FX_END);
+  fx_put(&fx, 3, "tag_on", "t1", "customer_id", "B", "label", "gold", FX_END);
+  fx_put(&fx, 3, "relation", "r1", "customer_id", "B", "other_id", "A", "other_site", "sh", "kind", "family", FX_END);
+  assert_int_equal(
+      fx_int(
+          &fx,
+          "SELECT count(*) FROM unified_contact WHERE party_id = 'sh/A' AND row_count = 2 AND value = '13911112222'"),
+      1);
+  assert_int_equal(fx_int(&fx, "SELECT count(*) FROM unified_event WHERE party_id = 'sh/A' AND site = 'bj'"), 2);
+  assert_string_equal(fx_text(&fx, "SELECT title FROM unified_event WHERE source_table = 'booking_event'"),
+                      "paid: Sanya");
+  assert_string_equal(fx_text(&fx, "SELECT value FROM unified_preference WHERE party_id = 'sh/A'"), "window");
+  assert_string_equal(fx_text(&fx, "SELECT label FROM unified_tag"), "gold");
+  assert_string_equal(fx_text(&fx, "SELECT other_id FROM unified_relation"), "sh/A");
+  fx_close(&fx);
+}
+
 static void a_crowd_on_one_phone_stays_affordable(void **state) {
   (void)state;
   struct fx fx;
@@ -529,6 +554,7 @@ int main(void) {
       cmocka_unit_test(policy_rows_change_golden_rows_and_links),
       cmocka_unit_test(an_area_code_set_later_completes_local_numbers),
       cmocka_unit_test(unify_verify_finds_what_was_tampered_with),
+      cmocka_unit_test(headquarters_can_ask_the_views_in_sql),
       cmocka_unit_test(a_crowd_on_one_phone_stays_affordable),
       cmocka_unit_test(incremental_equals_from_nothing_after_every_step),
       cmocka_unit_test(any_order_and_batching_gives_the_same_tables),
