@@ -35,4 +35,19 @@ enum trb_status branch_run(const char *dir, bool once, struct trb_error *err);
 enum trb_status branch_command(const char *dir, size_t count, const char *const *words, struct trb_buf *out,
                                struct trb_error *err);
 
+struct branch_report {
+  int64_t batches, tables, rows;
+  int64_t integrity_errors; /* files that fail SQLite's integrity check */
+  int64_t chain_errors;     /* batches damaged, missing, wrongly signed or not following the one before */
+  int64_t ack_errors;       /* acknowledgements that are not headquarters' for these bytes */
+  int64_t digest_errors;    /* stored digests that are not those of the shadows */
+  int64_t row_differences;  /* rows unlike their shadows with no mark waiting: a scrub would seal them */
+  char first[300];          /* the first thing found wrong, for people */
+};
+/* Recomputes from DIR's files what can be recomputed and compares; reads only, with or without the daemon, holding read
+ * snapshots for a slice of rows at a time. TRB_OK also when something differs: see branch_report_good. Cost: reads both
+ * files once; memory flat. */
+enum trb_status branch_verify(const char *dir, struct branch_report *ret, struct trb_error *err);
+bool branch_report_good(const struct branch_report *report);
+
 #endif

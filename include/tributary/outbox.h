@@ -45,6 +45,9 @@ enum trb_status outbox_open(const char *dir, int64_t now_ms, struct outbox **ret
                             struct trb_error *err);
 void outbox_close(struct outbox **outbox_p);
 
+/* For a reader with a connection of its own (verify): `state` anew, as it stands in the read snapshot. */
+enum trb_status outbox_reload(struct outbox *outbox, struct trb_error *err);
+
 /* Changes of `state` are written by commit and undone by rollback. */
 enum trb_status outbox_begin(struct outbox *outbox, struct trb_error *err);
 enum trb_status outbox_commit(struct outbox *outbox, struct trb_error *err);

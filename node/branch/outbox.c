@@ -174,6 +174,11 @@ static enum trb_status open_file(const char *dir, enum trb_db_mode mode,
   return status;
 }
 
+enum trb_status outbox_reload(struct outbox *outbox, struct trb_error *err) {
+  bool damaged = false; /* said in the status too */
+  return state_load(outbox, &damaged, err);
+}
+
 enum trb_status outbox_create(const char *dir, const uint8_t incarnation[TRB_INCARNATION_BYTES], struct outbox **ret,
                               struct trb_error *err) {
   struct outbox *outbox = NULL;

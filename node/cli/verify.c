@@ -37,14 +37,32 @@ static int verify_hub(struct cli *cli, const char *path) {
   return good ? CLI_DONE : CLI_FAILED;
 }
 
+static void branch_json(struct cli *cli, const struct branch_report *r, bool good) {
+  fprintf(cli->out,
+          "{\"good\": %s, \"batches\": %lld, \"tables\": %lld, \"rows\": %lld, \"integrity_errors\": %lld, "
+          "\"chain_errors\": %lld, \"ack_errors\": %lld, \"digest_errors\": %lld, \"row_differences\": %lld}\n",
+          good ? "true" : "false", (long long)r->batches, (long long)r->tables, (long long)r->rows,
+          (long long)r->integrity_errors, (long long)r->chain_errors, (long long)r->ack_errors,
+          (long long)r->digest_errors, (long long)r->row_differences);
+}
+
 static int verify_branch(struct cli *cli) {
-  const char *const words[] = {"verify"};
-  TRB_BUF_AUTO out = {0};
+  struct branch_report r;
   struct trb_error err = {0};
-  if (branch_command(cli->argv[0], 1, words, &out, &err) != TRB_OK) return cli_failed(cli, &err);
-  const char *text = trb_buf_cstr(&out);
-  if (!cli->quiet) fprintf(cli->out, "%s\n", text);
-  return strstr(text, "\"good\":false") ? CLI_FAILED : CLI_DONE;
+  if (branch_verify(cli->argv[0], &r, &err) != TRB_OK) return cli_failed(cli, &err);
+  bool good = branch_report_good(&r);
+  if (cli->json) {
+    branch_json(cli, &r, good);
+  } else if (!cli->quiet) {
+    fprintf(cli->out, "files     %s\n", r.integrity_errors ? "DAMAGED" : "whole");
+    fprintf(cli->out, "chain     %lld batches kept: %lld errors, %lld acknowledgements wrong\n", (long long)r.batches,
+            (long long)r.chain_errors, (long long)r.ack_errors);
+    fprintf(cli->out, "digests   %lld tables: %lld errors\n", (long long)r.tables, (long long)r.digest_errors);
+    fprintf(cli->out, "rows      %lld: %lld differ from what was sealed\n", (long long)r.rows,
+            (long long)r.row_differences);
+  }
+  if (!good) fprintf(cli->err, "tributary: %s\n", r.first);
+  return good ? CLI_DONE : CLI_FAILED;
 }
 
 int cmd_verify(struct cli *cli) {
