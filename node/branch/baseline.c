@@ -135,7 +135,7 @@ static enum trb_status times_to_marks(struct slice *s, struct trb_change *change
   int64_t *sorted = trb_arena_alloc(s->arena, (s->time_count + 1) * sizeof *sorted);
   struct sealer_mark *marks = trb_arena_alloc(s->arena, (s->time_count + 1) * sizeof *marks);
   if (!sorted || !marks) return TRB_NOMEM;
-  memcpy(sorted, s->times, s->time_count * sizeof *sorted);
+  if (s->time_count) memcpy(sorted, s->times, s->time_count * sizeof *sorted);
   qsort(sorted, s->time_count, sizeof *sorted, by_value);
   size_t unique = 0;
   for (size_t i = 0; i < s->time_count; i++)
