@@ -26,7 +26,8 @@ struct trb_db {
   sqlite3 *handle;
   char *path;
   struct trb_stmt *cache[CACHE_SLOTS];
-  struct trb_stmt *by_address[BY_ADDRESS_SLOTS]; /* the same statements by the address of their text, mostly a literal's */
+  struct trb_stmt
+      *by_address[BY_ADDRESS_SLOTS]; /* the same statements by the address of their text, mostly a literal's */
 };
 
 static enum trb_status status_of(int rc) {
@@ -64,7 +65,7 @@ enum trb_status db_open(const char *path, enum trb_db_mode mode, int busy_ms, st
   static const int flags[] = {SQLITE_OPEN_READONLY, SQLITE_OPEN_READWRITE, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE};
   static pthread_once_t configured = PTHREAD_ONCE_INIT;
   pthread_once(&configured, configure); /* before SQLite is first used */
-  if (mode == TRB_DB_CREATE) { /* the mode before SQLite's umask-dependent default */
+  if (mode == TRB_DB_CREATE) {          /* the mode before SQLite's umask-dependent default */
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) return trb_fail(err, TRB_STORE, "cannot create %s: %m", path);
     close(fd);
@@ -191,6 +192,7 @@ static enum trb_status query_by_text(struct trb_db *db, const char *sql, struct 
   struct trb_stmt *stmt = NULL;
   enum trb_status status = db_prepare(db, sql, &stmt, err);
   if (status != TRB_OK) return status;
+  TRB_ASSERT(stmt);
   stmt->hash = hash;
   for (size_t i = 0; db->cache[slot] && i < BY_ADDRESS_SLOTS; i++)
     if (db->by_address[i] == db->cache[slot]) db->by_address[i] = NULL;
@@ -208,6 +210,7 @@ enum trb_status db_query(struct trb_db *db, const char *sql, struct trb_stmt **r
     struct trb_stmt *stmt = NULL;
     enum trb_status status = query_by_text(db, sql, &stmt, err);
     if (status != TRB_OK) return status;
+    TRB_ASSERT(stmt);
     *known = stmt;
   }
   stmt_done(*known);
