@@ -44,7 +44,7 @@ bool clock_segment_breaks(const struct trb_segment *last, const struct trb_clock
 struct trb_acceptance {
   trb_hlc commit; /* unique per batch over the whole hub: the acceptance stamp with the position in the batch */
   trb_hlc limit;  /* no effective time of this batch is later: HLC of receipt */
-  trb_hlc base;   /* last effective time of the stream before this batch (0 for the first) */
+  trb_hlc base;   /* last effective time of the stream before this batch (0 for the first, and for baselines) */
   size_t segment_count;
   int64_t correction_ms[TRB_SEGMENTS_MAX]; /* added to raw wall times, one a segment */
   bool verified[TRB_SEGMENTS_MAX];         /* false: no offset was ever measured in that boot; raw time trusted */

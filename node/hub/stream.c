@@ -161,7 +161,8 @@ static void fix_times(struct store *s, const struct stream *stream, struct hub_j
   clock_correct(header->segments, header->segment_count, job->clock_known ? &job->clock : NULL, job->clock_hub_ms, a);
   a->commit = clock_tick(&s->last_commit, now_ms);
   a->limit = a->commit; /* receipt, by a clock that never goes back: else a later change could lose to an earlier one */
-  a->base = stream->base;
+  /* A baseline's rows are in the order of their ids and carry times that were fixed before: none may push another. */
+  a->base = header->flags & TRB_BATCH_BASELINE ? 0 : stream->base;
 }
 
 static enum trb_status compare_digests(struct store *s, const struct hub_job *job, int64_t now_ms,
