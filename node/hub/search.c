@@ -188,13 +188,12 @@ static bool row_matches(struct trb_stmt *stmt, struct trb_slice needle) {
 }
 
 /* The longest gram is taken for the rarest. The last one of a query may be the beginning of a word or of a pair. */
-static enum trb_status candidates(struct trb_db *db, const struct search_grams *grams, struct trb_stmt **ret,
-                                  struct trb_error *err) {
+static enum trb_status candidates(struct trb_db *db, const struct search_grams *grams, char end[SEARCH_GRAM_BYTES + 2],
+                                  struct trb_stmt **ret, struct trb_error *err) {
   size_t best = 0;
   for (size_t i = 1; i < grams->count; i++)
     if (strlen(grams->gram[i]) > strlen(grams->gram[best])) best = i;
-  char end[SEARCH_GRAM_BYTES + 2];
-  snprintf(end, sizeof end, "%s\xff", grams->gram[best]);
+  snprintf(end, SEARCH_GRAM_BYTES + 2, "%s\xff", grams->gram[best]);
   return db_queryf(
       db, err, ret,
       "SELECT coalesce(r.party, r.rec), c.name, c.name_latin, c.name_english FROM search s "
@@ -207,8 +206,9 @@ enum trb_status search_name(struct trb_db *db, struct trb_slice text, struct sea
   TRB_BUF_AUTO needle = {0};
   search_grams_of(text, &grams);
   if (!grams.count || search_fold(text, &needle) != TRB_OK) return TRB_OK;
+  char end[SEARCH_GRAM_BYTES + 2]; /* bound until the statement is done */
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = candidates(db, &grams, &stmt, err);
+  enum trb_status status = candidates(db, &grams, end, &stmt, err);
   bool row = true;
   while (status == TRB_OK && !hits->more && (status = stmt_step(stmt, &row, err)) == TRB_OK && row)
     if (row_matches(stmt, trb_buf_slice(&needle))) hit(hits, stmt_int(stmt, 0));
