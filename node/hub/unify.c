@@ -256,6 +256,7 @@ static enum trb_status put_keys(struct unify *u, int64_t rec, uint16_t table, in
     struct unify_note *note = NULL;
     if (rec) status = unify_note_of(u, rec, &note, err);
     if (status != TRB_OK) break;
+    if (note) note->keyed = true;
     int64_t other = 0, part = keys->count == 1 ? 0 : (int64_t)i + 1;
     status =
         claims_put(u->db, rec, table, rid, part, &keys->key[i], class_of_key(note, keys->key[i].links), &other, err);
@@ -380,10 +381,11 @@ static enum trb_status new_change(struct unify *u, const struct unify_row *row, 
   return TRB_OK;
 }
 
-static enum trb_status touch(struct unify *u, int64_t rec, bool golden, struct trb_error *err) {
+static enum trb_status touch(struct unify *u, int64_t rec, bool golden, bool sales, struct trb_error *err) {
   struct unify_note *note;
   enum trb_status status = rec ? unify_note_of(u, rec, &note, err) : TRB_OK;
   if (rec && status == TRB_OK && golden) note->golden = true;
+  if (rec && status == TRB_OK && sales) note->sales = true;
   return status;
 }
 
@@ -434,8 +436,8 @@ static enum trb_status owned_row(struct unify *u, const struct unify_row *row, s
   uint16_t table = row->table->number;
   enum trb_status status = owner_of(u, row, row->before, which, &before, &parent_before, err);
   if (status == TRB_OK) status = owner_of(u, row, row->after, which, &after, &parent_after, err);
-  if (status == TRB_OK) status = touch(u, before, feeds_golden(table), err);
-  if (status == TRB_OK) status = touch(u, after, feeds_golden(table), err);
+  if (status == TRB_OK) status = touch(u, before, feeds_golden(table), table != TRB_T_contact, err);
+  if (status == TRB_OK) status = touch(u, after, feeds_golden(table), table != TRB_T_contact, err);
   if (status != TRB_OK) return status;
   if (table == TRB_T_booking_item) { /* told in the booking's detail */
     if (parent_before && parent_before != parent_after)
@@ -474,7 +476,7 @@ static enum trb_status touch_holders(struct unify *u, struct trb_slice key, stru
   bool row = true;
   while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
     int64_t rec = stmt_int(stmt, 0);
-    status = touch(u, rec, true, err);
+    status = touch(u, rec, true, false, err);
     if (status == TRB_OK) status = touch_row(u, TRB_T_contact, stmt_int(stmt, 1), rec, rec, err);
   }
   return status;
@@ -527,14 +529,15 @@ static enum trb_status set_class(struct unify *u, const struct unify_row *row, s
   if (from != to || stamped)
     status = db_run(u->db, err, "UPDATE record SET class = ?2, hlc = ?3, pos = ?4 WHERE rec = ?1", "iiii", row->rid, to,
                     (int64_t)note->stamp.hlc, note->stamp.position);
-  if (status == TRB_OK && from != to) status = reclass(u, row->rid, from, to, err);
+  bool keyless = row->rid > u->rec_floor && !note->keyed; /* a new number: no row of an earlier transaction named it */
+  if (status == TRB_OK && from != to && !keyless) status = reclass(u, row->rid, from, to, err);
   return status;
 }
 
 static enum trb_status customer_row(struct unify *u, const struct unify_row *row, struct trb_error *err) {
   struct claims_keys keys;
   enum trb_status status = set_class(u, row, err);
-  if (status == TRB_OK) status = touch(u, row->rid, true, err);
+  if (status == TRB_OK) status = touch(u, row->rid, true, false, err);
   if (status == TRB_OK) status = keys_of(u, row, &keys, err);
   if (status == TRB_OK)
     status = move_keys(u, TRB_T_customer, row->rid, row->before != NULL, row->rid, row->rid, &keys, NULL, err);

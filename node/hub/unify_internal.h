@@ -23,6 +23,8 @@ struct unify_note { /* a record touched in this transaction */
   bool resolve; /* lost a linking claim, or its class changed: its party may fall apart */
   bool linked;  /* an edge names it */
   bool golden;  /* something its golden row is made of changed */
+  bool sales;   /* a row other than its card and contacts hangs on it (told for records of this transaction) */
+  bool keyed;   /* a key was put for it in this transaction */
   const struct unify_sitelist
       *audience; /* set when its group changed: every site that held or holds a record of the group */
 };

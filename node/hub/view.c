@@ -113,7 +113,8 @@ static enum golden_contact_status status_named(struct trb_slice name) {
 static enum trb_status key_status(struct party_view *view, struct trb_slice key, enum golden_contact_status *ret,
                                   struct trb_error *err) {
   int64_t any = 0;
-  enum trb_status there = db_get_int(view->db, NULL, &any, "SELECT 1 FROM claim WHERE key = ?1 AND class = -1 LIMIT 1", "s", key);
+  enum trb_status there =
+      db_get_int(view->db, NULL, &any, "SELECT 1 FROM claim WHERE key = ?1 AND class = -1 LIMIT 1", "s", key);
   *ret = GOLDEN_STATUS_NONE;
   if (there == TRB_ABSENT) return TRB_OK; /* nearly always */
   TRB_STMT_AUTO *stmt = NULL;

@@ -38,6 +38,8 @@ struct party_view {
   size_t record_count;    /* 0: the anchor is no live party */
   struct view_record *records;
   struct golden_member *members; /* same order; filled by view_golden */
+  bool bare; /* set by a caller who knows that nothing but contacts hangs on the records: sales and the like are not
+                asked for */
   bool contacts_loaded;
   size_t contact_count, unified_count;
   struct golden_contact *contacts;
