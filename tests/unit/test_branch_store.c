@@ -220,7 +220,8 @@ static void seal_pass_never_writes_while_a_client_reads_or_writes(void **state) 
   seal_all(f);
   assert_int_equal(f->outbox->state.mark, 1);
   sql(f, "COMMIT; BEGIN EXCLUSIVE");
-  assert_int_equal(seal_pass(&f->sealing, (struct seal_limits){10000, SEAL_MARKS_MAX}, &f->now, &result, &error), TRB_AGAIN);
+  assert_int_equal(seal_pass(&f->sealing, (struct seal_limits){10000, SEAL_MARKS_MAX}, &f->now, &result, &error),
+                   TRB_AGAIN);
   sql(f, "COMMIT");
   seal_all(f);
   model_catch_up(f);
@@ -307,7 +308,8 @@ static void seal_recover_writes_back_what_the_old_copy_lost(void **state) {
   sql(f, PUT("a", "一") PUT("b", "二") PUT("d", "四"));
   seal_all(f);
   copy_file(f, "replica.db", "old.db");
-  sql(f, "UPDATE customer SET name = '后', city = '上海' WHERE id = 'a'; DELETE FROM customer WHERE id = 'b';" PUT("c", "三"));
+  sql(f, "UPDATE customer SET name = '后', city = '上海' WHERE id = 'a'; DELETE FROM customer WHERE id = 'b';" PUT(
+             "c", "三"));
   seal_all(f);
   sql(f, "UPDATE customer SET remark = '常客' WHERE id = 'c'; UPDATE customer SET name = '晚' WHERE id = 'd'");
   seal_all(f);
@@ -330,8 +332,10 @@ static void seal_recover_writes_back_what_the_old_copy_lost(void **state) {
   seal_all(f);
   model_catch_up(f);
   model_equals_replica(f);
-  assert_int_equal(number(f->client, "SELECT count(*) FROM customer WHERE (id = 'a' AND name = '后' AND city = '上海') OR "
-                                     "(id = 'c' AND name = '三' AND remark = '常客') OR (id = 'd' AND name = '新')"), 3);
+  assert_int_equal(number(f->client,
+                          "SELECT count(*) FROM customer WHERE (id = 'a' AND name = '后' AND city = '上海') OR "
+                          "(id = 'c' AND name = '三' AND remark = '常客') OR (id = 'd' AND name = '新')"),
+                   3);
   assert_int_equal(number(f->client, "SELECT count(*) FROM customer"), 3);
 }
 
@@ -364,6 +368,29 @@ static void a_baseline_gives_unchanged_columns_their_acknowledged_time(void **st
   for (size_t i = 0; i < 3; i++)
     for (size_t k = 0; k < batch.changes[i].cell_count; k++)
       assert_int_equal(times[batch.changes[i].cells[k].mark], trb_hlc_of_ms(expected[i]));
+}
+
+static void a_baseline_goes_in_slices_and_misses_no_row(void **state) {
+  struct fixture *f = *state;
+  sql(f,
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 3000) "
+      "INSERT INTO customer(id, kind, name) SELECT printf('C%05d', i), 'person', '客户' || i FROM n");
+  seal_all(f);
+  sql(f, "DELETE FROM customer WHERE id <= 'C01000'"); /* exactly a slice of deletions to be told */
+  seal_all(f);
+  start_stream(f, 9);
+  for (int i = 0; f->outbox->state.baseline; i++) {
+    struct seal_result result;
+    assert_true(i < 1000);
+    OK(seal_baseline(&f->sealing, 1000, &f->now, &result, err));
+    if (i == 1) fixture_reopen(f);
+  }
+  f->model->count = 0;
+  f->model->deletes = 0;
+  model_catch_up(f);
+  assert_int_equal(f->model->deletes, 1000);
+  model_equals_replica(f);
+  assert_int_equal(scrub_all(f).missed, 0);
 }
 
 static void a_lost_outbox_is_made_anew_and_a_damaged_one_set_aside(void **state) {
@@ -472,7 +499,8 @@ static void seal_pass_says_that_the_disk_is_full_and_changes_nothing(void **stat
       "INSERT INTO customer(id, kind, name, remark) SELECT printf('C%05d', i), 'person', '客户', hex(randomblob(200)) "
       "FROM n");
   OK(db_exec(f->outbox->db, "PRAGMA max_page_count = 60", err));
-  assert_int_equal(seal_pass(&f->sealing, (struct seal_limits){1000000, SEAL_MARKS_MAX}, &f->now, &result, &error), TRB_FULL);
+  assert_int_equal(seal_pass(&f->sealing, (struct seal_limits){1000000, SEAL_MARKS_MAX}, &f->now, &result, &error),
+                   TRB_FULL);
   assert_int_equal(f->outbox->state.sequence, 1);
   assert_int_equal(f->outbox->state.mark, 1);
   OK(db_exec(f->outbox->db, "PRAGMA max_page_count = 1000000", err));
@@ -571,6 +599,7 @@ int main(void) {
       T(a_replica_copied_back_is_noticed_and_sealed_anew_as_a_baseline),
       T(seal_recover_writes_back_what_the_old_copy_lost),
       T(a_baseline_gives_unchanged_columns_their_acknowledged_time),
+      T(a_baseline_goes_in_slices_and_misses_no_row),
       T(a_lost_outbox_is_made_anew_and_a_damaged_one_set_aside),
       T(an_outbox_that_cannot_be_opened_now_is_not_set_aside),
       T(scrub_finds_what_made_no_mark),
