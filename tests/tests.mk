@@ -24,7 +24,7 @@ unit: $(UNIT) ## the unit tests (VARIANT=asan|tsan|clang: others)
 
 # TRIBUTARY names the program under test, so that the same tests run a sanitizer's build.
 .PHONY: integration
-integration: $(BIN) ## real processes: pytest over tests/integration (T=expression chooses)
+integration: $(BIN) demo-data ## real processes: pytest over tests/integration (T=expression chooses)
 	TRIBUTARY=$(CURDIR)/$(BIN) /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/integration $(if $(T),-k "$(T)")
 
 .PHONY: crash
