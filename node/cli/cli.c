@@ -39,22 +39,24 @@ const char *cli_option(struct cli *cli, const char *name) {
 }
 
 int cli_args(struct cli *cli, int min, int max, const char *usage) {
+  if (strncmp(usage, "tributary ", 10) == 0) usage += 10;
   for (int i = 0; i < cli->argc; ++i) {
     if (strcmp(cli->argv[i], "--") == 0) { /* what follows are words, whatever they look like */
       take(cli, i, 1);
       break;
     }
     if (cli->argv[i][0] != '-' || cli->argv[i][1] == 0) continue;
-    fprintf(cli->err, "tributary: option %s is not known here, is given twice, or lacks its value\nusage: %s\n",
+    fprintf(cli->err,
+            "tributary: option %s is not known here, is given twice, or lacks its value\nusage: tributary %s\n",
             cli->argv[i], usage);
     return CLI_USAGE;
   }
   if (cli->argc >= min && cli->argc <= max) return 0;
   if (cli->argc < min)
-    fprintf(cli->err, "tributary: %s missing\nusage: %s\n", min - cli->argc == 1 ? "one argument is" : "arguments are",
-            usage);
+    fprintf(cli->err, "tributary: %s missing\nusage: tributary %s\n",
+            min - cli->argc == 1 ? "one argument is" : "arguments are", usage);
   else
-    fprintf(cli->err, "tributary: '%s' is one argument too many\nusage: %s\n", cli->argv[max], usage);
+    fprintf(cli->err, "tributary: '%s' is one argument too many\nusage: tributary %s\n", cli->argv[max], usage);
   return CLI_USAGE;
 }
 

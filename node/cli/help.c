@@ -133,15 +133,16 @@ static int edit_distance(const char *a, const char *b) {
 
 const char *help_nearest(const char *name, const char *word) {
   const char *best = NULL;
-  int best_distance = NEAR_WORD_MAX;
+  int best_distance = 2 * NEAR_WORD_MAX;
   for (const struct cli_command *c = cli_commands; c->name; ++c) {
     if (name ? strcmp(c->name, name) != 0 || !c->sub : !first_of_name(c)) continue;
     const char *candidate = name ? c->sub : c->name;
-    int distance = edit_distance(word, candidate);
+    /* Halves, so that of two equally near ones the one it begins wins. */
+    int distance = 2 * edit_distance(word, candidate) - (strncmp(word, candidate, strlen(word)) == 0);
     if (distance < best_distance) {
       best_distance = distance;
       best = candidate;
     }
   }
-  return best && best_distance <= 1 + (int)strlen(best) / 3 ? best : NULL;
+  return best && best_distance <= 2 * (1 + (int)strlen(best) / 3) ? best : NULL;
 }

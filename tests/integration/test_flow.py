@@ -1,6 +1,7 @@
 """The life of a change through real processes, written by ordinary SQL."""
 import json
 import os
+import sqlite3
 
 import pytest
 
@@ -178,10 +179,29 @@ def test_verify_and_doctor_and_metrics_of_a_healthy_world(world):
         assert "# TYPE tributary_in_sync gauge\ntributary_in_sync 1\n" in text
     # Wrong after a change behind the hub's back: verify finds it.
     world.hub.stop()
-    import sqlite3
     db = sqlite3.connect(f"{world.hub.dir}/hub.db")
     with db:
         db.execute("UPDATE customer SET name = '李四' WHERE id = 'c1' AND _rid = (SELECT min(_rid) FROM customer)")
     db.close()
     _, err = tributary("verify", world.hub.dir, code=1)
     assert err
+
+
+def test_verify_of_a_branch_finds_rows_written_past_the_triggers_and_a_broken_chain(world):
+    north = world.branches["north"]
+    north.customer("c1", "张三", mobile(1))
+    world.in_sync()
+    north.stop()
+    north.do("verify")
+    triggers = north.sql("SELECT name, sql FROM sqlite_master WHERE type='trigger' AND tbl_name='customer'")
+    north.shell("BEGIN;" + "".join(f'DROP TRIGGER "{name}";' for name, _ in triggers) + "UPDATE customer SET city='北京';" +
+                "".join(sql + ";" for _, sql in triggers) + "COMMIT;")
+    assert "customer" in tributary("verify", north.dir, code=1)[1]
+    north.shell("BEGIN;" + "".join(f'DROP TRIGGER "{name}";' for name, _ in triggers) + "UPDATE customer SET city=NULL;" +
+                "".join(sql + ";" for _, sql in triggers) + "COMMIT;")
+    north.do("verify")
+    db = sqlite3.connect(f"{north.dir}/outbox.db")
+    with db:
+        db.execute("UPDATE batch SET sealed = substr(sealed, 1, length(sealed) - 1) || x'00' WHERE sequence = 1")
+    db.close()
+    assert "batch 1" in tributary("verify", north.dir, code=1)[1]
