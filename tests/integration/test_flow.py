@@ -204,4 +204,4 @@ def test_verify_of_a_branch_finds_rows_written_past_the_triggers_and_a_broken_ch
     with db:
         db.execute("UPDATE batch SET sealed = substr(sealed, 1, length(sealed) - 1) || x'00' WHERE sequence = 1")
     db.close()
-    assert "batch 1" in tributary("verify", north.dir, code=1)[1]
+    assert "batch is damaged" in tributary("verify", north.dir, code=1)[1]
