@@ -90,6 +90,12 @@ static enum trb_status show_golden(struct cli *cli, struct party_node *node, con
       jout_text(json, column->name, trb_buf_slice(&shown));
       continue;
     }
+    if (column->number == TRB_C_unified_customer_first_seen || column->number == TRB_C_unified_customer_last_seen) {
+      char when[32];
+      party_when(stmt_int(stmt, i), when);
+      trb_buf_clear(&shown);
+      trb_buf_append_str(&shown, when);
+    }
     fprintf(cli->out, "  %-18s ", column->name);
     cli_print_text(cli->out, trb_buf_slice(&shown));
     fputc('\n', cli->out);
