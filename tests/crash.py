@@ -95,6 +95,8 @@ def main():
     chance = random.Random(args.seed)
     folder = tempfile.mkdtemp(prefix="tributary-crash-")
     world = World(folder, [f"site-{i}" for i in range(args.branches)])
+    # A client that deletes as it likes while its branch is down looks like a mass delete, which headquarters would hold.
+    world.hub.do("policy", "set", "mass_delete_min", "1000000")
     writers = {name: Writer(node, f"{args.seed}/{name}") for name, node in world.branches.items()}
     kills = {"hub": 0, **{name: 0 for name in world.branches}}
     began, wrong = time.monotonic(), []

@@ -105,12 +105,13 @@ static struct delete_count *count_of(struct delete_count *counts, size_t *used, 
 
 static enum trb_status delete_limits(struct store *s, int64_t site, struct delete_count *counts, size_t used,
                                      struct trb_error *err) {
+  int64_t least = store_setting_int(s->db, "mass_delete_min", STREAM_MASS_DELETE_MIN);
   for (size_t i = 0; i < used; i++) {
     struct digest_entry *entry;
     enum trb_status status = digests_get(s->digests, site, counts[i].table, &entry, err);
     if (status != TRB_OK) return status;
     counts[i].limit = entry->rows * STREAM_MASS_DELETE_PER_CENT / 100;
-    if (counts[i].limit < STREAM_MASS_DELETE_MIN) counts[i].limit = STREAM_MASS_DELETE_MIN;
+    if (counts[i].limit < least) counts[i].limit = least;
   }
   return TRB_OK;
 }

@@ -10,7 +10,8 @@
 #include "store.h"
 
 enum {
-  STREAM_MASS_DELETE_MIN = 20,     /* deletes of one table in one pass that are never held */
+  STREAM_MASS_DELETE_MIN = 20,     /* deletes of one table in one pass that are never held; the
+                                       setting mass_delete_min overrides */
   STREAM_MASS_DELETE_PER_CENT = 1, /* nor are these of the site's rows */
   STREAM_FORKS_MAX = 1000,         /* kept a site; more are only counted */
 };
