@@ -25,6 +25,8 @@ void unify_set_catalogue(struct unify *u, struct trb_catalogue *catalogue);
 /* The record number of customer (site, id), made when unknown: the `_rid` of its row in `customer`, and the handle that contacts and
  * sales hang on even when the customer row itself has not come (orphans are normal). */
 enum trb_status record_intern(struct trb_db *db, int64_t site, struct trb_slice id, int64_t *ret_record, struct trb_error *err);
+/* The same answer, cheaper when the record is most likely new. */
+enum trb_status record_add(struct trb_db *db, int64_t site, struct trb_slice id, int64_t *ret_record, struct trb_error *err);
 
 /* One row as it was and as it is now, already written to its table by apply (in the same transaction). */
 struct unify_row {

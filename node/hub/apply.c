@@ -177,7 +177,7 @@ static enum trb_status try_insert(struct work *w, bool *ret_new, struct trb_erro
     return TRB_OK;
   }
   if (w->change->table == TRB_T_customer)
-    status = record_intern(w->s->db, w->context->site, w->change->id, &row.rid, err);
+    status = record_add(w->s->db, w->context->site, w->change->id, &row.rid, err);
   if (status == TRB_OK) status = rows_insert(w->s->rows, w->table, w->context->site, w->change->id, &row, ret_new, err);
   if (status != TRB_OK) {
     *ret_new = true;

@@ -113,6 +113,16 @@ enum trb_status record_intern(struct trb_db *db, int64_t site, struct trb_slice 
   return status;
 }
 
+enum trb_status record_add(struct trb_db *db, int64_t site, struct trb_slice id, int64_t *ret_record,
+                           struct trb_error *err) {
+  enum trb_status status =
+      db_run(db, err, "INSERT INTO record(site, id) VALUES(?1, ?2) ON CONFLICT DO NOTHING", "is", site, id);
+  if (status != TRB_OK) return status;
+  if (db_changes(db) == 0) return record_intern(db, site, id, ret_record, err);
+  *ret_record = db_last_rowid(db);
+  return TRB_OK;
+}
+
 static enum trb_status intern(struct unify *u, int64_t site, struct trb_slice id, int64_t *ret, struct trb_error *err) {
   if (u->rec_cached && u->rec_cached_site == site && id.len == u->rec_cached_len &&
       memcmp(u->rec_cached_id, id.data, id.len) == 0) {
@@ -154,14 +164,23 @@ struct unify_note *unify_note_find(struct unify *u, int64_t rec) {
   return u->slots[at] ? &u->notes[u->slots[at] - 1] : NULL;
 }
 
+static enum trb_status add_note(struct unify *u, const struct unify_note *note, struct unify_note **ret,
+                                struct trb_error *err) {
+  if (!slots_grow(u) || !unify_grow((void **)&u->notes, u->note_count, &u->note_cap, sizeof *u->notes))
+    return nomem(err);
+  u->notes[u->note_count] = *note;
+  u->notes[u->note_count].party_before = note->party;
+  u->slots[slot_of(u, note->rec)] = (uint32_t)(u->note_count + 1);
+  *ret = &u->notes[u->note_count++];
+  return TRB_OK;
+}
+
 enum trb_status unify_note_of(struct unify *u, int64_t rec, struct unify_note **ret, struct trb_error *err) {
   struct unify_note *found = unify_note_find(u, rec);
   if (found) {
     *ret = found;
     return TRB_OK;
   }
-  if (!slots_grow(u) || !unify_grow((void **)&u->notes, u->note_count, &u->note_cap, sizeof *u->notes))
-    return nomem(err);
   TRB_STMT_AUTO *stmt = NULL;
   enum trb_status status = db_queryf(
       u->db, err, &stmt, "SELECT site, class, coalesce(party, rec), hlc, pos FROM record WHERE rec = ?1", "i", rec);
@@ -169,14 +188,18 @@ enum trb_status unify_note_of(struct unify *u, int64_t rec, struct unify_note **
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status != TRB_OK) return status;
   if (!row) return trb_fail(err, TRB_STORE, "hub.db: record %lld is missing", (long long)rec);
-  struct unify_note *note = &u->notes[u->note_count];
-  *note = (struct unify_note){.rec = rec, .site = stmt_int(stmt, 0), .party = stmt_int(stmt, 2)};
-  note->party_before = note->party;
-  note->class_before = note->class_now = stmt_int(stmt, 1);
-  note->stamp = (struct party_stamp){(trb_hlc)stmt_int(stmt, 3), stmt_int(stmt, 4)};
-  u->slots[slot_of(u, rec)] = (uint32_t)(++u->note_count);
-  *ret = note;
-  return TRB_OK;
+  struct unify_note note = {.rec = rec, .site = stmt_int(stmt, 0), .party = stmt_int(stmt, 2)};
+  note.class_before = note.class_now = stmt_int(stmt, 1);
+  note.stamp = (struct party_stamp){(trb_hlc)stmt_int(stmt, 3), stmt_int(stmt, 4)};
+  return add_note(u, &note, ret, err);
+}
+
+/* As unify_note_of; of a record made in this transaction it is known what stands in the table. */
+static enum trb_status note_of_site(struct unify *u, int64_t rec, int64_t site, struct unify_note **ret,
+                                    struct trb_error *err) {
+  if (rec <= u->rec_floor || unify_note_find(u, rec)) return unify_note_of(u, rec, ret, err);
+  struct unify_note note = {.rec = rec, .site = site, .party = rec};
+  return add_note(u, &note, ret, err);
 }
 
 /* ---- keys of a row ---- */
@@ -518,7 +541,7 @@ static enum trb_status reclass(struct unify *u, int64_t rec, int64_t from, int64
 
 static enum trb_status set_class(struct unify *u, const struct unify_row *row, struct trb_error *err) {
   struct unify_note *note;
-  enum trb_status status = unify_note_of(u, row->rid, &note, err);
+  enum trb_status status = note_of_site(u, row->rid, row->site, &note, err);
   if (status != TRB_OK) return status;
   int64_t from = note->class_now;
   int64_t to = row->after ? party_class(value_text(row_value(row->table, row->after, TRB_C_customer_kind))) : 0;
@@ -529,8 +552,8 @@ static enum trb_status set_class(struct unify *u, const struct unify_row *row, s
   if (from != to || stamped)
     status = db_run(u->db, err, "UPDATE record SET class = ?2, hlc = ?3, pos = ?4 WHERE rec = ?1", "iiii", row->rid, to,
                     (int64_t)note->stamp.hlc, note->stamp.position);
-  bool keyless = row->rid > u->rec_floor && !note->keyed; /* a new number: no row of an earlier transaction named it */
-  if (status == TRB_OK && from != to && !keyless) status = reclass(u, row->rid, from, to, err);
+  bool none = unify_is_new(u, note) && !note->keyed;
+  if (status == TRB_OK && from != to && !none) status = reclass(u, row->rid, from, to, err);
   return status;
 }
 

@@ -134,6 +134,13 @@ static enum trb_status note_own_golden(struct unify *u, struct trb_error *err) {
   return status;
 }
 
+static enum trb_status look_for_status_rows(struct unify *u, struct trb_error *err) {
+  int64_t any = 1;
+  enum trb_status status = db_get_int(u->db, err, &any, "SELECT EXISTS(SELECT 1 FROM row_key WHERE rec = 0)", "");
+  u->view.quiet = !any;
+  return status;
+}
+
 static enum trb_status finish(struct unify *u, struct trb_error *err) {
   int64_t *parties = NULL, version = 0;
   size_t count = 0;
@@ -142,6 +149,7 @@ static enum trb_status finish(struct unify *u, struct trb_error *err) {
   u->dirty.count = 0;
   if (status == TRB_OK) status = reload_policies(u, err);
   if (status == TRB_OK && u->note_count) status = unify_resolve(u, &parties, &count, err);
+  if (status == TRB_OK) status = look_for_status_rows(u, err);
   for (size_t i = 0; status == TRB_OK && i < count; i++) status = unify_store_golden(u, parties[i], err);
   if (status == TRB_OK && u->golden_policy_changed) status = store_all_golden(u, err);
   if (status == TRB_OK) status = unify_note_changes(u, err);

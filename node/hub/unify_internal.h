@@ -122,6 +122,11 @@ static inline bool unify_is_alone(const struct unify *u, const struct unify_note
          note->rec > u->rec_floor;
 }
 
+/* Made in this transaction: what no note tells is not there. */
+static inline bool unify_is_new(const struct unify *u, const struct unify_note *note) {
+  return note->rec > u->rec_floor;
+}
+
 /* unify_notes.c */
 enum trb_status unify_put_down(struct unify *u, int64_t site, enum down_kind kind, int64_t num, struct trb_slice gone,
                                struct trb_error *err);

@@ -16,6 +16,7 @@ struct view_record { /* a live record of the party */
   struct trb_slice id;
   int64_t class;
   struct party_stamp stamp;
+  bool untraded; /* known to have no bookings, activities and documents: set by who knows, after view_load */
 };
 struct view_group {                   /* equal preferences or tags of the party */
   struct trb_slice key, label, value; /* preference: key, value; tag: key = tag id or empty, label */
@@ -33,13 +34,12 @@ struct party_view {
   struct trb_arena arena;
   struct trb_db *db;      /* borrowed */
   struct sitebook *sites; /* borrowed */
+  bool quiet;             /* nobody has spoken about any key (contact_status, suppression): set by who knows */
   int64_t anchor;         /* record number; 0: nothing loaded */
   struct trb_slice id;    /* party id: site/record id of the anchor */
   size_t record_count;    /* 0: the anchor is no live party */
   struct view_record *records;
   struct golden_member *members; /* same order; filled by view_golden */
-  bool bare; /* set by a caller who knows that nothing but contacts hangs on the records: sales and the like are not
-                asked for */
   bool contacts_loaded;
   size_t contact_count, unified_count;
   struct golden_contact *contacts;

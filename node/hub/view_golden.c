@@ -111,22 +111,28 @@ static enum trb_status one_row(struct party_view *view, const struct view_record
   return status;
 }
 
+static enum trb_status sum_points(struct party_view *view, const struct view_record *r, struct sums *sums,
+                                  struct trb_error *err) {
+  TRB_STMT_AUTO *points = NULL;
+  enum trb_status status = one_row(view, r, POINTS_SQL, true, &points, err);
+  if (status == TRB_OK) sums->points += stmt_int(points, 1);
+  return status;
+}
+
 static enum trb_status sum_member(struct party_view *view, size_t m, struct sums *sums, struct trb_error *err) {
   const struct view_record *r = &view->records[m];
   struct golden_member *g = &view->members[m];
   if (m == 0 || g->created_ms < sums->first_ms) sums->first_ms = g->created_ms;
   sums->last_ms = later(sums->last_ms, g->created_ms);
-  if (view->bare) return TRB_OK;
-  enum trb_status status = sum_bookings(view, r, sums, err);
+  enum trb_status status =
+      sum_points(view, r, sums, err); /* may be of other sites, written when this one was unknown */
+  if (status != TRB_OK || r->untraded) return status;
+  status = sum_bookings(view, r, sums, err);
   TRB_STMT_AUTO *contacted = NULL;
   if (status == TRB_OK) status = one_row(view, r, CONTACTED_SQL, false, &contacted, err);
   if (status != TRB_OK) return status;
   sums->touched = sums->touched || stmt_int(contacted, 0) > 0;
   sums->last_ms = later(sums->last_ms, stmt_int(contacted, 1));
-  TRB_STMT_AUTO *points = NULL;
-  status = one_row(view, r, POINTS_SQL, true, &points, err);
-  if (status != TRB_OK) return status;
-  sums->points += stmt_int(points, 1);
   TRB_STMT_AUTO *documents = NULL;
   status = one_row(view, r, DOCUMENTS_SQL, false, &documents, err);
   if (status != TRB_OK) return status;
