@@ -36,8 +36,9 @@ class Writer(threading.Thread):
         try:
             db = sqlite3.connect(f"{self.branch.dir}/replica.db", timeout=60, isolation_level=None)
             while not self.end.is_set():
-                self.step(db)
-                time.sleep(self.random.expovariate(200))
+                for _ in range(self.random.randrange(1, 30)):  # a burst, and a pause in which the daemon may read
+                    self.step(db)
+                time.sleep(self.random.uniform(0, 0.4))
             db.close()
         except Exception as error:  # told to the main thread
             self.wrong = error
