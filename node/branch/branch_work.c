@@ -8,6 +8,7 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "node.h"
 
@@ -28,6 +29,7 @@
 #define LOCKED_ALARM_US (3000 * MS)
 #define TRIM_AFTER_US (200 * MS)
 #define CHECK_US (5000 * MS)
+#define GONE_LOOK_US (1000 * MS)     /* replica.db was taken away: is it back? */
 #define CHECK_LATEST_US (60000 * MS) /* while a client writes without pause */
 #define SCRUB_PAUSE_US (5 * MS)
 #define SCRUB_EVERY_US (INT64_C(24) * 3600 * 1000 * MS)
@@ -41,6 +43,7 @@ static void sooner(int64_t *due, int64_t us) {
 
 int64_t work_due_us(const struct node *node) {
   int64_t due = node->due.look;
+  if (node->replica_gone) return node->due.check;
   sooner(&due, node->due.apply);
   sooner(&due, node->due.trim);
   sooner(&due, node->due.scrub);
@@ -435,6 +438,23 @@ static void watch_sizes(struct node *node) {
     node_calm(node, "outbox_growing");
 }
 
+/* replica.db is not the file that is open: another one, between two files, or taken away. Then nothing but this is
+ * done, each second, until it is back. */
+static enum trb_status see_replica(struct node *node, struct trb_error *err) {
+  enum trb_status status = replica_replaced(&node->replica) ? reopen(node, err) : TRB_OK;
+  node->replica_gone = status == TRB_STORE || status == TRB_ABSENT || status == TRB_DENIED;
+  node->due.check = seal_now_us() + GONE_LOOK_US;
+  if (!node->replica_gone) {
+    node_calm(node, "replica_missing");
+    node->due.look = node->due.check = seal_now_us();
+    return status == TRB_AGAIN ? TRB_OK : status;
+  }
+  if (access(node->dir, F_OK) != 0) return trb_fail(err, TRB_STORE, "the directory %s is gone", node->dir);
+  node_alarm(node, "replica_missing",
+             "replica.db is missing: restore it from a backup; headquarters has what was acknowledged");
+  return TRB_OK;
+}
+
 /* The slow round: what no wake-up tells. */
 static enum trb_status check(struct node *node, struct trb_error *err) {
   int64_t now = seal_now_us();
@@ -444,15 +464,7 @@ static enum trb_status check(struct node *node, struct trb_error *err) {
   }
   node->checked_us = now;
   node->due.check = now + CHECK_US;
-  if (replica_replaced(&node->replica)) {
-    enum trb_status status = reopen(node, err);
-    if (status == TRB_STORE || status == TRB_ABSENT) { /* between two files, or gone */
-      node_alarm(node, "replica_missing",
-                 "replica.db is missing: restore it from a backup; headquarters has what was acknowledged");
-      return TRB_OK;
-    }
-    if (status != TRB_OK && status != TRB_AGAIN) return status;
-  }
+  if (replica_replaced(&node->replica)) return see_replica(node, err);
   enum trb_status status = check_schema(node, err);
   if (status == TRB_OK) status = store_offset(node, err);
   if (status == TRB_OK && now - node->scrubbed_us > SCRUB_EVERY_US && !node->outbox->state.scrub)
@@ -487,6 +499,7 @@ static enum trb_status do_due(struct node *node, int64_t *due,
 }
 
 enum trb_status work_run(struct node *node, struct trb_error *err) {
+  if (node->replica_gone) return do_due(node, &node->due.check, see_replica, err);
   enum trb_status status = do_due(node, &node->due.check, check, err);
   if (status == TRB_OK) status = work_start_stream(node, err);
   if (status == TRB_OK) status = do_due(node, &node->due.look, look, err);
@@ -494,5 +507,7 @@ enum trb_status work_run(struct node *node, struct trb_error *err) {
   if (status == TRB_OK) status = do_due(node, &node->due.trim, trim, err);
   if (status == TRB_OK) status = do_due(node, &node->due.scrub, scrub, err);
   ask_stream(node);
-  return status;
+  /* SQLite refuses to write a file that was moved: no fault of the step that noticed. */
+  if (status == TRB_OK || !replica_replaced(&node->replica)) return status;
+  return see_replica(node, err);
 }

@@ -54,6 +54,7 @@ struct node {
 
   bool rotating, on_next_keys; /* new keys stand beside the old; they are the ones in use */
   bool rotate_sent, rotate_tried;
+  bool replica_gone;   /* replica.db was taken away while the daemon runs: waits for it */
   bool stream_pending; /* a granted incarnation waits for replica.db to be readable */
   uint8_t stream_incarnation[TRB_INCARNATION_BYTES];
   uint64_t recovered_sequence; /* batches up to here were looked through for what the replica lost */

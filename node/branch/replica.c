@@ -70,6 +70,14 @@ enum trb_status replica_make(const char *dir, struct trb_error *err) {
 
 static enum trb_status load_position(struct replica *r, struct trb_error *err);
 
+/* Without the tables of custom definitions the schema is damaged: capture_check looks at it with what is built in. */
+static enum trb_status read_catalogue(struct replica *r, struct trb_error *err) {
+  enum trb_status status = capture_catalogue(r->db, &r->catalogue, err);
+  if (status != TRB_ABSENT && status != TRB_STORE) return status;
+  r->catalogue = catalogue_builtin();
+  return TRB_OK;
+}
+
 enum trb_status replica_open(const char *dir, struct replica *ret, struct trb_error *err) {
   struct replica r = {.schema_version = -1};
   enum trb_status status = open_file(dir, TRB_DB_WRITE, 2000, &r.db, err);
@@ -77,12 +85,7 @@ enum trb_status replica_open(const char *dir, struct replica *ret, struct trb_er
   if (status == TRB_OK) status = capture_connect(r.db, err);
   if (status == TRB_OK) status = db_exec(r.db, SETTINGS, err);
   if (status == TRB_OK) status = make_down_table(r.db, err);
-  if (status == TRB_OK) status = capture_catalogue(r.db, &r.catalogue, err);
-  if (status == TRB_ABSENT ||
-      status == TRB_STORE) { /* custom tables not there: a schema damaged enough to look at first */
-    r.catalogue = catalogue_builtin();
-    status = TRB_OK;
-  }
+  if (status == TRB_OK) status = read_catalogue(&r, err);
   if (status == TRB_OK) status = load_position(&r, err);
   if (status == TRB_OK) status = db_exec(r.db, "PRAGMA busy_timeout=0", err);
   if (status == TRB_OK)

@@ -1,6 +1,7 @@
 """Bad input of every kind: each gets a clear error, costs little, loses nothing, and the daemon stays up."""
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import threading
@@ -351,3 +352,23 @@ def test_clients_that_write_without_pause_do_not_starve_the_daemon(world):
     assert world.hub.query("SELECT count(*) FROM customer") == [(450,)]
 
 
+def test_a_branch_whose_directory_is_taken_away_ends_and_says_so(world):
+    north = world.branches["north"]
+    process = north.process
+    shutil.rmtree(north.dir)
+    assert process.wait(60) == 1
+    north.process = None
+    assert "is gone" in north.said()
+    world.branches["south"].customer("s1", "张三")
+    world.branches["south"].in_sync()
+
+
+def test_a_replica_that_is_taken_away_is_an_alarm_and_is_looked_at_again_when_it_is_back(world):
+    north = world.branches["north"]
+    north.customer("n1", "张三")
+    world.in_sync()
+    os.rename(f"{north.dir}/replica.db", f"{north.dir}/replica.away")
+    assert until(lambda: any(a["name"] == "replica_missing" for a in north.status()["alarms"]), 60)
+    os.rename(f"{north.dir}/replica.away", f"{north.dir}/replica.db")
+    north.customer("n2", "李四")
+    assert until(lambda: world.hub.query("SELECT count(*) FROM customer") == [(2,)], 60)
