@@ -369,8 +369,8 @@ static void scrubbed(struct node *node, const struct scrub_result *result) {
     snprintf(kind, sizeof kind, "rows_vanished:%s", table->name);
     node_alarm(
         node, kind,
-        "%lld rows of %s are gone from replica.db without a deletion; headquarters still has them. Ask headquarters "
-        "for `hub restore-site`, or restore replica.db",
+        "%lld rows of %s are gone from replica.db without a deletion; headquarters still has them: put a copy of "
+        "replica.db back",
         (long long)result->emptied_rows, table->name);
   }
   if (result->missed) {

@@ -32,7 +32,7 @@ const char *capture_damage_text(enum trb_damage damage) {
   switch (damage) {
     case TRB_DAMAGE_TRIGGER_MISSING: return "a trigger was missing; restored";
     case TRB_DAMAGE_TRIGGER_ALTERED: return "a trigger had been altered; restored";
-    case TRB_DAMAGE_TABLE_MISSING: return "a table was missing; made again, its rows come back from headquarters";
+    case TRB_DAMAGE_TABLE_MISSING: return "a table was missing; made again, empty";
     case TRB_DAMAGE_TABLE_ALTERED: return "a table had been altered; built anew with its rows";
     case TRB_DAMAGE_COLUMN_MISSING: return "a column was missing; added";
     case TRB_DAMAGE_UNIQUE_INDEX: return "a unique index had been added; dropped, since it lets rows vanish unseen";
