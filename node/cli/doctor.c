@@ -85,16 +85,11 @@ static void check_configuration(struct doctor *d) {
       is_hub(d) ? d->conf.name : d->conf.site);
 }
 
+/* After the database: its connection says which SQLite this is. */
 static void check_versions(struct doctor *d) {
-  struct trb_db *memory = NULL;
-  struct trb_error err = {0};
   TRB_BUF_AUTO version = {0};
-  if (db_open(":memory:", TRB_DB_CREATE, 0, &memory, &err) ||
-      db_get_bytes(memory, &err, &version, "SELECT sqlite_version()", ""))
-    say(d, DOCTOR_FAIL, "versions", "reinstall libsqlite3-0", "SQLite does not work: %s", err.text);
-  else
-    say(d, DOCTOR_OK, "versions", "", "tributary " TRB_VERSION ", SQLite %s", trb_buf_cstr(&version));
-  db_close(&memory);
+  if (d->db) db_get_bytes(d->db, NULL, &version, "SELECT sqlite_version()", "");
+  say(d, DOCTOR_OK, "versions", "", "tributary " TRB_VERSION ", SQLite %s", version.len ? trb_buf_cstr(&version) : "?");
 }
 
 static void check_directory(struct doctor *d) {
@@ -435,12 +430,11 @@ static void check_clients(struct doctor *d) {
 
 int cmd_doctor(struct cli *cli) {
   static void (*const node_checks[])(struct doctor *) = {
-      check_keys,  check_lock_holder, check_database, check_triggers, check_daemon,
+      check_keys,  check_lock_holder, check_database, check_versions, check_triggers, check_daemon,
       check_clock, check_alarms,      check_backup,   check_reach,    check_clients};
   int code = cli_args(cli, 1, 1, "tributary doctor DIR [--json]");
   if (code) return code;
   struct doctor d = {.cli = cli, .dir = cli->argv[0], .checks = json_array()};
-  check_versions(&d);
   check_directory(&d);
   check_disk(&d);
   check_configuration(&d);
