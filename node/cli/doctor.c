@@ -173,16 +173,19 @@ static void check_daemon(struct doctor *d) {
 }
 
 static void check_alarms(struct doctor *d) {
-  size_t i;
+  size_t i, said = 0;
   json_t *alarm;
-  const json_t *alarms = json_object_get(d->status, "alarms");
   if (!d->status) return;
-  json_array_foreach(alarms, i, alarm) say(d, DOCTOR_WARN, "alarm", "", "%s %s: %s", node_text(alarm, "name"),
-                                           node_text(alarm, "site"), node_text(alarm, "text"));
+  json_array_foreach(json_object_get(d->status, "alarms"), i, alarm) {
+    const char *name = node_text(alarm, "name"), *site = node_text(alarm, "site");
+    if (strcmp(name, "backup_stale") == 0) continue; /* check_backup's */
+    say(d, DOCTOR_WARN, "alarm", "", "%s%s%s: %s", name, site[0] ? " " : "", site, node_text(alarm, "text"));
+    ++said;
+  }
   int64_t refused = node_int(d->status, is_hub(d) ? "rejected" : "refused");
   if (refused)
     say(d, DOCTOR_WARN, "refused", "tributary rejected DIR", "%lld changes were set aside", (long long)refused);
-  if (json_array_size(alarms) == 0 && !refused) say(d, DOCTOR_OK, "alarms", "", "none, and nothing is set aside");
+  if (said == 0 && !refused) say(d, DOCTOR_OK, "alarms", "", "none, and nothing is set aside");
 }
 
 static void check_backup(struct doctor *d) {
