@@ -24,6 +24,7 @@ enum {
   READ_DEADLINE_MS = 10000,           /* for a whole request */
   WRITE_DEADLINE_MS = 30000,          /* for a whole answer: a pager may sit behind it */
   LISTENER = TRB_CONTROL_CLIENTS_MAX, /* its number among the events */
+  PAUSE_MS = 100,                     /* the listener is not watched while nothing can be accepted */
   BACKLOG = 64,
 };
 
@@ -38,6 +39,8 @@ struct client {
 };
 struct control_server {
   int dir_fd, listen_fd, epoll_fd;
+  int spare_fd;         /* given up for a moment to tell a client so when no descriptor is left; -1: none */
+  int64_t paused_at_ms; /* of the listener; 0: it is watched */
   struct client clients[TRB_CONTROL_CLIENTS_MAX];
 };
 
@@ -64,11 +67,14 @@ static enum trb_status fail_errno(struct trb_error *err, const char *dir) {
   return trb_fail(err, TRB_STORE, "%s/control.sock cannot be opened: %s.", dir, strerror(errno));
 }
 
+static int spare(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
 enum trb_status control_listen(const char *dir, struct control_server **ret, struct trb_error *err) {
   struct sockaddr_un address;
   struct control_server *s = calloc(1, sizeof *s);
   if (!s) return trb_fail(err, TRB_NOMEM, "Out of memory.");
   s->dir_fd = s->listen_fd = s->epoll_fd = -1;
+  s->spare_fd = spare();
   for (size_t i = 0; i < TRB_CONTROL_CLIENTS_MAX; i++) s->clients[i].fd = -1;
   enum trb_status status = control_address(dir, &address, &s->dir_fd, err);
   if (status) goto out;
@@ -100,6 +106,7 @@ void control_close(struct control_server **server_p) {
   }
   if (s->epoll_fd >= 0) close(s->epoll_fd);
   if (s->dir_fd >= 0) close(s->dir_fd);
+  if (s->spare_fd >= 0) close(s->spare_fd);
   free(s);
 }
 
@@ -160,9 +167,40 @@ static void turn_away(int fd) {
   close(fd);
 }
 
+static int accept_one(const struct control_server *s) {
+  int fd;
+  do fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+  return fd;
+}
+
+/* No descriptor or no memory: who waits is told so with the spare one. Without it the listener, which stays readable,
+ * would keep the daemon's loop spinning: it rests for a while. False: nothing more now. */
+static bool accept_failed(struct control_server *s, int why) {
+  if (why != EMFILE && why != ENFILE && why != ENOBUFS && why != ENOMEM) return false;
+  int fd = -1;
+  if (s->spare_fd >= 0) {
+    close(s->spare_fd);
+    fd = accept_one(s);
+    int error = errno;
+    if (fd >= 0) turn_away(fd);
+    s->spare_fd = spare();
+    if (fd < 0 && error == EAGAIN) return false; /* nobody waits: accept says so only with a descriptor in hand */
+  }
+  if (fd < 0 && watch(s, EPOLL_CTL_MOD, s->listen_fd, 0, LISTENER)) s->paused_at_ms = now_ms();
+  return fd >= 0;
+}
+
+static void end_pause(struct control_server *s) {
+  if (!s->paused_at_ms || now_ms() - s->paused_at_ms < PAUSE_MS) return;
+  if (s->spare_fd < 0) s->spare_fd = spare();
+  if (watch(s, EPOLL_CTL_MOD, s->listen_fd, EPOLLIN, LISTENER)) s->paused_at_ms = 0;
+}
+
 static void accept_clients(struct control_server *s) {
   for (int i = 0; i < TRB_CONTROL_CLIENTS_MAX; i++) { /* bounded a turn */
-    int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept_one(s);
+    if (fd < 0 && accept_failed(s, errno)) continue;
     if (fd < 0) return;
     struct client *c = free_client(s);
     if (!c) {
@@ -237,6 +275,7 @@ enum trb_status control_next(struct control_server *server, int *ret_client, siz
                              const char *const **ret_words) {
   struct epoll_event events[TRB_CONTROL_CLIENTS_MAX + 1];
   drop_late(server);
+  end_pause(server);
   int count = epoll_wait(server->epoll_fd, events, TRB_CONTROL_CLIENTS_MAX + 1, 0);
   for (int i = 0; i < count; i++) {
     if (events[i].data.u32 == LISTENER) {

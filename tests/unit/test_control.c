@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -257,6 +258,54 @@ static void a_reader_who_stops_reading_does_not_stall_the_daemon(void **state) {
   close(fd);
 }
 
+/* A client whose connection waits while the process has no descriptor left; ends with the limit lifted. */
+static int dial_without_descriptors(rlim_t limit, struct rlimit *ret_before) {
+  struct rlimit none;
+  assert_int_equal(getrlimit(RLIMIT_NOFILE, ret_before), 0);
+  none = *ret_before;
+  none.rlim_cur = limit;
+  int fd = dial();
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+  return fd;
+}
+
+static void a_client_without_a_descriptor_left_is_told_so(void **state) {
+  (void)state;
+  struct rlimit before;
+  uint8_t answer[512];
+  int fd = dial_without_descriptors(64, &before), taken[64], count = 0;
+  while (count < 64 && (taken[count] = dup(fd)) >= 0) count++;
+  for (int n = 0; n < 5; n++) turn(0);
+  ssize_t got = recv(fd, answer, sizeof answer, MSG_DONTWAIT);
+  bool again = turn(0);
+  while (count) close(taken[--count]);
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+  assert_true(got > 6);
+  assert_int_equal(answer[5], TRB_AGAIN);
+  assert_false(again);
+  close(fd);
+}
+
+static void the_loop_does_not_spin_while_nothing_can_be_accepted(void **state) {
+  (void)state;
+  struct rlimit before;
+  int turns = 0, fd = dial_without_descriptors(3, &before); /* not even the spare one's number is free */
+  for (int64_t end = now_ms() + 300; now_ms() < end;) turns += turn(20);
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+  assert_in_range(turns, 1, 12);
+  close(fd);
+  usleep(120000);
+  struct asked a = {.words = {"status"}, .count = 1};
+  while (turn(0)) continue;
+  int client;
+  size_t count;
+  const char *const *words;
+  assert_int_equal(control_next(server, &client, &count, &words), TRB_AGAIN); /* a tick of the daemon ends the pause */
+  ask(&a);
+  assert_int_equal(a.status, TRB_OK);
+  trb_buf_free(&a.text);
+}
+
 static void a_client_who_leaves_while_busy_is_no_trouble(void **state) {
   (void)state;
   int client;
@@ -346,6 +395,8 @@ int main(void) {
       cmocka_unit_test(too_many_words_are_refused),
       cmocka_unit_test(slow_and_silent_clients_do_not_stall_the_others),
       cmocka_unit_test(a_reader_who_stops_reading_does_not_stall_the_daemon),
+      cmocka_unit_test(a_client_without_a_descriptor_left_is_told_so),
+      cmocka_unit_test(the_loop_does_not_spin_while_nothing_can_be_accepted),
       cmocka_unit_test(a_client_who_leaves_while_busy_is_no_trouble),
       cmocka_unit_test(socket_is_for_its_owner_and_survives_a_killed_daemon),
       cmocka_unit_test(long_paths_work),
