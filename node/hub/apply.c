@@ -176,8 +176,7 @@ static enum trb_status try_insert(struct work *w, bool *ret_new, struct trb_erro
     snprintf(w->reason, sizeof w->reason, "%s.%s is missing", w->table->name, missing->name);
     return TRB_OK;
   }
-  if (w->change->table == TRB_T_customer)
-    status = record_add(w->s->db, w->context->site, w->change->id, &row.rid, err);
+  if (w->change->table == TRB_T_customer) status = record_add(w->s->db, w->context->site, w->change->id, &row.rid, err);
   if (status == TRB_OK) status = rows_insert(w->s->rows, w->table, w->context->site, w->change->id, &row, ret_new, err);
   if (status != TRB_OK) {
     *ret_new = true;
@@ -190,6 +189,18 @@ static enum trb_status try_insert(struct work *w, bool *ret_new, struct trb_erro
 }
 
 /* ---- a row that is there ---- */
+
+static size_t value_bytes(struct trb_value value) {
+  if (value.type == TRB_NULL) return 0;
+  return value.type == TRB_TEXT || value.type == TRB_BLOB ? value.s.len : sizeof value.i;
+}
+
+static size_t row_bytes(const struct work *w, const struct trb_value *values, const struct extra *extra) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < w->table->column_count; i++) bytes += value_bytes(values[i]);
+  for (size_t i = 0; i < extra->count; i++) bytes += value_bytes(extra->values[i]);
+  return bytes;
+}
 
 struct merge {
   struct row old, now;
@@ -311,6 +322,12 @@ static enum trb_status merge_store(struct work *w, struct merge *m, struct trb_e
   return status == TRB_OK ? tell_unify(w, &m->now, m->old.values, m->now.values, false, err) : status;
 }
 
+/* Each change is within the limit by itself (change_check); many SETs of different columns must not go past it. */
+static bool grows_too_large(const struct work *w, const struct merge *m) {
+  size_t now = m->changed ? row_bytes(w, m->now.values, &m->now_extra) : 0;
+  return now > TRB_ROW_BYTES_MAX && now > row_bytes(w, m->old.values, &m->old_extra);
+}
+
 static enum trb_status merge_row(struct work *w, const struct row *old, struct trb_error *err) {
   struct merge m = {.old = *old};
   enum trb_status status = merge_begin(w, &m, err);
@@ -320,6 +337,8 @@ static enum trb_status merge_row(struct work *w, const struct row *old, struct t
     if (missing) {
       w->refusal = TRB_REFUSED_REQUIRED;
       snprintf(w->reason, sizeof w->reason, "%s.%s is missing", w->table->name, missing->name);
+    } else if (grows_too_large(w, &m)) {
+      w->refusal = TRB_REFUSED_SIZE;
     } else if (m.won) {
       status = merge_store(w, &m, err);
     }

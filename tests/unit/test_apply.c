@@ -153,10 +153,30 @@ static void apply_keeps_rows_of_two_sites_with_one_id_apart(void **state) {
   fx_verify(fx);
 }
 
+static void apply_refuses_what_makes_a_row_larger_than_the_limit(void **state) {
+  struct fx *fx = *state;
+  struct fx_batch a = {0};
+  fx_customer(&a, "C1", "张三");
+  fx_send(fx, &fx->site[0], &a);
+  char *text = malloc(TRB_ROW_BYTES_MAX / 4 + 1);
+  memset(text, 'x', TRB_ROW_BYTES_MAX / 4);
+  text[TRB_ROW_BYTES_MAX / 4] = 0;
+  for (uint16_t column = 300; column < 306; column++) { /* columns nobody knows */
+    struct fx_batch b = {0};
+    fx_cell(fx_change(&b, TRB_T_customer, TRB_OP_SET, "C1"), column, trb_text(text));
+    fx_send(fx, &fx->site[0], &b);
+  }
+  assert_in_range(fx_int(fx, "SELECT length(_extra) FROM customer"), 1, TRB_ROW_BYTES_MAX);
+  assert_int_equal(fx_int(fx, "SELECT reason FROM set_aside ORDER BY no LIMIT 1"), TRB_REFUSED_SIZE);
+  free(text);
+  fx_verify(fx);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(apply_put_writes_the_whole_row_and_set_only_its_columns),
+      TEST(apply_refuses_what_makes_a_row_larger_than_the_limit),
       TEST(apply_lets_the_later_time_win_column_by_column),
       TEST(apply_keeps_a_deleted_row_deleted_against_older_changes),
       TEST(apply_ignores_a_delete_older_than_the_row),
