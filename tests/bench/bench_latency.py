@@ -105,8 +105,8 @@ def measure(site, changes, pause, seed=1):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program")
-    parser.add_argument("--changes", type=int, default=300)
-    parser.add_argument("--pause", type=float, default=0.05)
+    parser.add_argument("--changes", type=int, default=200)
+    parser.add_argument("--pause", type=float, default=0.2)
     options = parser.parse_args()
     with Site(os.path.abspath(options.program)) as site:
         results = measure(site, options.changes, options.pause)
@@ -115,8 +115,8 @@ def main():
         value = percentile([l * 1000 for _, l in results], share)
         print(json.dumps({"name": name, "value": round(value, 3), "unit": "ms", "yardstick": round(commit_ms, 3),
                           "ratio": round(value / commit_ms, 2),
-                          "conditions": f"{options.changes} commits, one at a time, loopback, idle; yardstick: p50 of "
-                                        "the client's own commit"}))
+                          "conditions": f"{options.changes} commits, one each {options.pause} s, loopback; yardstick: p50 "
+                                        "of the client's own commit"}))
 
 
 if __name__ == "__main__":

@@ -94,11 +94,10 @@ static void run_client(const char *dir, const char *journal, const char *synchro
   }
   double took = (double)(seal_now_us() - start) / 1e6;
   printf(
-      "{\"bench\":\"locked\",\"daemon\":%s,\"journal\":\"%s\",\"synchronous\":\"%s\",\"writes\":%lld,\"writes_per_s\":%"
-      ".0f,"
-      "\"locked\":%lld,\"locked_percent\":%.3f}\n",
-      daemon ? "true" : "false", journal, synchronous, (long long)tries, (double)tries / took, (long long)locked,
-      tries ? 100.0 * (double)locked / (double)tries : 0);
+      "{\"name\":\"locked_%s\",\"value\":%.3f,\"unit\":\"%% of writes\",\"conditions\":\"%s, synchronous=%s, no busy "
+      "timeout, %lld writes without pause (%.0f/s), %lld locked\"}\n",
+      daemon ? "with_daemon" : "alone", tries ? 100.0 * (double)locked / (double)tries : 0, journal, synchronous,
+      (long long)tries, (double)tries / took, (long long)locked);
   fflush(stdout);
   db_close(&db);
 }
@@ -141,8 +140,12 @@ static void run_idle(const char *dir, double seconds) {
   int64_t start = seal_now_us();
   usleep((useconds_t)(seconds * 1e6));
   double used = cpu_seconds(pid) - before, took = (double)(seal_now_us() - start) / 1e6;
-  printf("{\"bench\":\"idle_branch\",\"seconds\":%.1f,\"cpu_percent\":%.3f,\"rss_anon_kb\":%ld}\n", took,
-         100.0 * used / took, rss_anon_kb(pid));
+  printf("{\"name\":\"branch_idle_cpu\",\"value\":%.3f,\"unit\":\"%% of a core\",\"conditions\":\"%.0f s\"}\n",
+         100.0 * used / took, took);
+  printf(
+      "{\"name\":\"branch_idle_memory\",\"value\":%.1f,\"unit\":\"MB RssAnon\",\"conditions\":\"after the runs "
+      "above\"}\n",
+      (double)rss_anon_kb(pid) / 1024);
   fflush(stdout);
   stop_daemon(pid);
 }

@@ -98,8 +98,11 @@ static void run(int64_t customers, int64_t shared_every) {
     b.spent += seconds() - began;
     FX_OK(&b.fx, db_commit(b.fx.db, &b.fx.err));
     if (n % 20000 == 0) {
-      printf("{\"bench\":\"unify\",\"shared_every\":%d,\"customers\":%lld,\"us_per_customer\":%.1f}\n",
-             (int)shared_every, (long long)n, (b.spent - last) / 20000 * 1e6);
+      printf(
+          "{\"name\":\"unify_customer\",\"value\":%.1f,\"unit\":\"us\",\"conditions\":\"customers %lld, one in %d "
+          "shares a "
+          "mobile\"}\n",
+          (b.spent - last) / 20000 * 1e6, (long long)n, (int)shared_every);
       fflush(stdout);
       last = b.spent;
     }
