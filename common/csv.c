@@ -33,36 +33,77 @@ void csv_done(struct trb_csv *csv) {
 
 /* --- encoding --- */
 
+static void sniff_break(uint64_t *count, struct trb_csv_place *first, const struct trb_csv_place *place) {
+  if ((*count)++ == 0) *first = *place;
+}
+
+static void sniff_utf8(struct trb_csv_sniff *s, uint8_t c) {
+  if (s->need) {
+    bool continues = (c & 0xC0) == 0x80;
+    if (continues && --s->need == 0) s->good++;
+    if (continues) return;
+    s->need = 0;
+    sniff_break(&s->broken, &s->first, &s->start);
+  }
+  if (c < 0x80) return;
+  s->start = s->at;
+  if (c >= 0xC2 && c < 0xE0)
+    s->need = 1;
+  else if (c >= 0xE0 && c < 0xF0)
+    s->need = 2;
+  else if (c >= 0xF0 && c < 0xF5)
+    s->need = 3;
+  else
+    sniff_break(&s->broken, &s->first, &s->at);
+}
+
+/* gb_state: how many bytes of a sequence were read. Two bytes are 81..FE 40..FE without 7F, four are
+ * 81..FE 30..39 81..FE 30..39 (GB 18030-2005 section 4). */
+static void sniff_gb18030(struct trb_csv_sniff *s, uint8_t c) {
+  bool high = c >= 0x81 && c <= 0xFE, digit = c >= 0x30 && c <= 0x39;
+  if (s->gb_state == 1 && c >= 0x40 && c <= 0xFE && c != 0x7F) {
+    s->gb_state = 0;
+    return;
+  }
+  if ((s->gb_state == 1 && digit) || (s->gb_state == 2 && high)) {
+    s->gb_state++;
+    return;
+  }
+  if (s->gb_state == 3 && digit) {
+    s->gb_state = 0;
+    return;
+  }
+  if (s->gb_state) sniff_break(&s->gb_broken, &s->gb_first, &s->gb_start);
+  s->gb_state = high;
+  s->gb_start = s->at;
+  if (!high && c >= 0x80) sniff_break(&s->gb_broken, &s->gb_first, &s->at);
+}
+
 void csv_sniff(struct trb_csv_sniff *sniff, struct trb_slice bytes) {
+  if (!sniff->bytes) sniff->at = (struct trb_csv_place){.line = 1, .byte = 1};
   for (size_t i = 0; i < bytes.len; i++) {
-    uint8_t c = bytes.data[i];
+    uint8_t c = sniff->at.value = bytes.data[i];
     if (sniff->bytes + i < 2) sniff->head[sniff->bytes + i] = c;
-    if (sniff->need) {
-      bool continues = (c & 0xC0) == 0x80;
-      if (continues && --sniff->need == 0) sniff->good++;
-      if (continues) continue;
-      sniff->need = 0;
-      sniff->broken++;
-    }
-    if (c < 0x80) continue;
-    if (c >= 0xC2 && c < 0xE0)
-      sniff->need = 1;
-    else if (c >= 0xE0 && c < 0xF0)
-      sniff->need = 2;
-    else if (c >= 0xF0 && c < 0xF5)
-      sniff->need = 3;
-    else
-      sniff->broken++;
+    sniff_utf8(sniff, c);
+    sniff_gb18030(sniff, c);
+    sniff->at.byte++;
+    if (c == '\n') sniff->at = (struct trb_csv_place){.line = sniff->at.line + 1, .byte = 1};
   }
   sniff->bytes += bytes.len;
 }
 
-enum trb_csv_encoding csv_sniffed(const struct trb_csv_sniff *sniff) {
-  bool utf16 = sniff->bytes >= 2 && sniff->head[0] + sniff->head[1] == 0xFE + 0xFF &&
-               (sniff->head[0] == 0xFF || sniff->head[0] == 0xFE);
+enum trb_csv_encoding csv_sniffed(const struct trb_csv_sniff *sniff, struct trb_csv_place *ret_bad) {
+  struct trb_csv_sniff s = *sniff;
+  *ret_bad = (struct trb_csv_place){0};
+  bool utf16 = s.bytes >= 2 && s.head[0] + s.head[1] == 0xFE + 0xFF && (s.head[0] == 0xFF || s.head[0] == 0xFE);
   if (utf16) return CSV_UTF16;
+  if (s.need) sniff_break(&s.broken, &s.first, &s.start); /* the file ends inside a character */
+  if (s.gb_state) sniff_break(&s.gb_broken, &s.gb_first, &s.gb_start);
+  if (!s.broken) return CSV_UTF8;
   /* A few broken bytes in much good UTF-8 are damage; GB18030 read as UTF-8 breaks at nearly every character. */
-  return !sniff->broken || sniff->good / 8 >= sniff->broken ? CSV_UTF8 : CSV_GB18030;
+  bool damaged_utf8 = s.gb_broken ? s.good > s.broken : s.good / 8 >= s.broken;
+  if (damaged_utf8 || s.gb_broken) *ret_bad = damaged_utf8 ? s.first : s.gb_first;
+  return damaged_utf8 ? CSV_UTF8 : CSV_GB18030;
 }
 
 /* --- input --- */
@@ -335,21 +376,4 @@ enum trb_csv_event csv_next(struct trb_csv *csv, struct trb_csv_record *ret) {
     if (line_end) csv_start_record(csv);
   }
   return csv->ended ? csv_last(csv, ret) : CSV_MORE;
-}
-
-/* --- writing --- */
-
-void csv_write_cell(struct trb_buf *out, struct trb_slice cell) {
-  bool quote = cell.len && (cell.data[0] == ' ' || cell.data[cell.len - 1] == ' ');
-  for (size_t i = 0; i < cell.len && !quote; i++) quote = cell.data[i] && strchr(",;\t|\"\r\n", cell.data[i]);
-  if (!quote) {
-    trb_buf_append_slice(out, cell);
-    return;
-  }
-  trb_buf_append_byte(out, '"');
-  for (size_t i = 0; i < cell.len; i++) {
-    if (cell.data[i] == '"') trb_buf_append_byte(out, '"');
-    trb_buf_append_byte(out, cell.data[i]);
-  }
-  trb_buf_append_byte(out, '"');
 }

@@ -367,6 +367,7 @@ enum trb_status db_get_bytes(struct trb_db *db, struct trb_error *err, struct tr
 int64_t db_changes(struct trb_db *db) { return sqlite3_changes64(db->handle); }
 int64_t db_last_rowid(struct trb_db *db) { return sqlite3_last_insert_rowid(db->handle); }
 const char *db_path(const struct trb_db *db) { return db->path; }
+const char *db_library_version(void) { return sqlite3_libversion(); }
 
 enum trb_status db_data_version(struct trb_db *db, int64_t *ret, struct trb_error *err) {
   return db_get_int(db, err, ret, "PRAGMA data_version", "");

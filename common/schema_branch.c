@@ -392,7 +392,3 @@ static enum trb_status print_object(void *context, const struct trb_schema_objec
 void schema_branch(const struct trb_catalogue *catalogue, struct trb_buf *out) {
   if (schema_branch_each(catalogue, print_object, out, NULL)) out->failed = true;
 }
-
-void schema_branch_table(const struct trb_table *table, struct trb_buf *out) {
-  if (schema_branch_table_each(table, print_object, out, NULL)) out->failed = true;
-}

@@ -193,13 +193,6 @@ enum trb_status wire_decode(struct trb_slice frame, struct wire_message *ret, st
   return TRB_OK;
 }
 
-enum wire_type wire_type_of(struct trb_slice frame) {
-  struct mp_reader r = mp_reader(frame);
-  mp_get_array(&r);
-  uint64_t number = mp_get_uint(&r);
-  return !r.failed && number <= INT16_MAX && field_count((enum wire_type)number) ? (enum wire_type)number : WIRE_NONE;
-}
-
 void wire_join_signed(const struct wire_join *join, struct trb_buf *out) {
   mp_put_array(out, 7);
   mp_put_uint(out, join->proto_min);

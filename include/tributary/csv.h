@@ -23,12 +23,21 @@
 enum trb_csv_encoding { CSV_UTF8, CSV_GB18030, CSV_UTF16 /* recognised, not read */ };
 
 /* Which encoding? Feed it the whole file first (a pass costs little): a text that begins with ASCII tells nothing. */
+struct trb_csv_place { /* of a byte that does not fit */
+  uint64_t line, byte; /* both from 1, byte within the line; line 0: none */
+  uint8_t value;
+};
 struct trb_csv_sniff {
-  uint64_t bytes, good, broken; /* UTF-8 sequences of several bytes, and breaks */
-  uint8_t need, head[2];
+  uint64_t bytes, good, broken;         /* UTF-8 sequences of several bytes, and breaks */
+  uint64_t gb_broken;                   /* breaks when read as GB18030 */
+  struct trb_csv_place first, gb_first; /* the first break of each */
+  struct trb_csv_place at, start, gb_start;
+  uint8_t need, gb_state, head[2];
 };
 void csv_sniff(struct trb_csv_sniff *sniff, struct trb_slice bytes);
-enum trb_csv_encoding csv_sniffed(const struct trb_csv_sniff *sniff);
+/* The likelier one. When *ret_bad is set (line not 0) neither decodes cleanly, and that is the first byte which does
+ * not fit the one given back: its records will be CSV_BAD. */
+enum trb_csv_encoding csv_sniffed(const struct trb_csv_sniff *sniff, struct trb_csv_place *ret_bad);
 
 enum trb_csv_event {
   CSV_MORE,   /* feed more (or, after csv_end, done) */
@@ -71,8 +80,5 @@ enum trb_status csv_feed(struct trb_csv *csv, struct trb_slice piece, struct trb
 void csv_end(struct trb_csv *csv);
 enum trb_csv_event csv_next(struct trb_csv *csv, struct trb_csv_record *ret);
 #define TRB_CSV_AUTO __attribute__((cleanup(csv_done))) struct trb_csv
-
-/* Appends one cell as RFC 4180 writes it: quoted where it must be. A delimiter or a line end is the caller's. */
-void csv_write_cell(struct trb_buf *out, struct trb_slice cell);
 
 #endif

@@ -60,7 +60,5 @@ enum trb_status replica_apply_step(struct replica *replica, bool *ret_done, bool
 bool replica_writer_active(const struct replica *replica);
 /* Pid of a process that holds a lock on replica.db that keeps us out; 0: none. */
 int replica_lock_holder(const struct replica *replica);
-enum trb_status replica_count(struct replica *replica, int64_t *ret_down_rows, int64_t *ret_refused,
-                              struct trb_error *err);
 
 #endif

@@ -59,7 +59,6 @@ enum trb_status schema_branch_table_each(const struct trb_table *table, schema_v
                                          struct trb_error *err);
 /* The same as one script, each statement ended by ";\n". */
 void schema_branch(const struct trb_catalogue *catalogue, struct trb_buf *out);
-void schema_branch_table(const struct trb_table *table, struct trb_buf *out);
 /* ALTER TABLE "t" ADD COLUMN ..; nullable. Re-create the table's triggers afterwards. */
 void schema_add_column(const struct trb_table *table, const struct trb_column *column, struct trb_buf *out);
 

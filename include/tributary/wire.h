@@ -88,8 +88,6 @@ void wire_encode(const struct wire_message *message, struct trb_buf *out);
 /* One frame. TRB_PEER with the message's name and field: wrong shape, a text that is not UTF-8, over a limit, unknown
  * number. Slices borrow from `frame`. */
 enum trb_status wire_decode(struct trb_slice frame, struct wire_message *ret, struct trb_error *err);
-/* The type of a frame by its first bytes, without a check of the rest; WIRE_NONE: not a message. For routing. */
-enum wire_type wire_type_of(struct trb_slice frame);
 const char *wire_name(enum wire_type type);
 char wire_sender(enum wire_type type); /* 'B', 'H' or 'G' */
 /* What the signatures of JOIN and ROTATE cover, for crypto_sign and crypto_verify. JOIN: a msgpack array of the fields

@@ -103,12 +103,11 @@ static enum trb_status on_fault(const struct wire_fault *fault, struct trb_error
     case TRB_FAULT_TOKEN_UNKNOWN:
       return trb_fail(err, TRB_DENIED, "headquarters does not know this token (%.*s): ask for a new one", len, text);
     case TRB_FAULT_TOKEN_EXPIRED:
-      return trb_fail(err, TRB_DENIED, "the token has expired (%.*s): ask headquarters for a new one", len, text);
+      return trb_fail(err, TRB_DENIED, "the token is no longer good (%.*s): ask headquarters for a new one", len, text);
     case TRB_FAULT_TOKEN_USED:
-      return trb_fail(
-          err, TRB_DENIED,
-          "the token was used already by another machine (%.*s): ask headquarters for a new one, and who used it", len,
-          text);
+      return trb_fail(err, TRB_DENIED,
+                      "the token cannot be used again (%.*s): ask headquarters for a new one, and who used it", len,
+                      text);
     case TRB_FAULT_RATE:
       return trb_fail(err, TRB_FULL, "too many attempts: try again in %llu seconds",
                       (unsigned long long)(fault->retry_ms + 999) / 1000);

@@ -406,9 +406,3 @@ static int probe_lock(const struct replica *r, int len) {
 
 int replica_lock_holder(const struct replica *r) { return probe_lock(r, LOCK_BYTES); }
 bool replica_writer_active(const struct replica *r) { return probe_lock(r, LOCK_WRITER_BYTES) != 0; }
-
-enum trb_status replica_count(struct replica *r, int64_t *ret_down_rows, int64_t *ret_refused, struct trb_error *err) {
-  enum trb_status status = db_get_int(r->db, err, ret_down_rows, "SELECT count(*) FROM _trb_down", "");
-  if (status == TRB_OK) status = db_get_int(r->db, err, ret_refused, "SELECT count(*) FROM rejected_change", "");
-  return status;
-}

@@ -1,6 +1,7 @@
 /* cli: see include/tributary/cli.h. */
 #include "tributary/cli.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,6 +39,33 @@ const char *cli_option(struct cli *cli, const char *name) {
   return NULL;
 }
 
+/* The place-holder of argument `index` (0 is DIR) in a usage line: the words in capitals that stand in no brackets and
+ * are no option's value. NULL: the line says it in another way ("dump | load FILE"). */
+static const char *usage_word(const char *usage, int index, size_t *ret_len) {
+  bool option = false;
+  for (const char *p = usage; *p && !strchr("[|\n", *p);) {
+    size_t len = strcspn(p, " \n");
+    bool holder = isupper((unsigned char)*p) && !option;
+    if (holder && index-- == 0) {
+      *ret_len = len;
+      return p;
+    }
+    option = strncmp(p, "--", 2) == 0;
+    p += len + (p[len] == ' ');
+  }
+  return NULL;
+}
+
+static void say_missing(struct cli *cli, const char *usage) {
+  size_t len = 0;
+  const char *word = usage_word(usage, cli->argc, &len);
+  if (word)
+    fprintf(cli->err, "tributary: %.*s is missing\n", (int)len, word);
+  else
+    fputs("tributary: an argument is missing\n", cli->err);
+  fprintf(cli->err, "usage: tributary %s\n", usage);
+}
+
 int cli_args(struct cli *cli, int min, int max, const char *usage) {
   if (strncmp(usage, "tributary ", 10) == 0) usage += 10;
   for (int i = 0; i < cli->argc; ++i) {
@@ -53,8 +81,7 @@ int cli_args(struct cli *cli, int min, int max, const char *usage) {
   }
   if (cli->argc >= min && cli->argc <= max) return 0;
   if (cli->argc < min)
-    fprintf(cli->err, "tributary: %s missing\nusage: tributary %s\n",
-            min - cli->argc == 1 ? "one argument is" : "arguments are", usage);
+    say_missing(cli, usage);
   else
     fprintf(cli->err, "tributary: '%s' is one argument too many\nusage: tributary %s\n", cli->argv[max], usage);
   return CLI_USAGE;

@@ -85,11 +85,8 @@ static void check_configuration(struct doctor *d) {
       is_hub(d) ? d->conf.name : d->conf.site);
 }
 
-/* After the database: its connection says which SQLite this is. */
 static void check_versions(struct doctor *d) {
-  TRB_BUF_AUTO version = {0};
-  if (d->db) db_get_bytes(d->db, NULL, &version, "SELECT sqlite_version()", "");
-  say(d, DOCTOR_OK, "versions", "", "tributary " TRB_VERSION ", SQLite %s", version.len ? trb_buf_cstr(&version) : "?");
+  say(d, DOCTOR_OK, "versions", "", "tributary " TRB_VERSION ", SQLite %s", db_library_version());
 }
 
 static void check_directory(struct doctor *d) {

@@ -38,10 +38,13 @@ int cmd_hub_init(struct cli *cli) {
                                 .listen = cli_option(cli, "--listen"),
                                 .advertise = cli_option(cli, "--advertise"),
                                 .journal = cli_option(cli, "--journal")};
-  int code = cli_args(cli, 1, 1, "hub init DIR --name NAME [--listen tcp://0.0.0.0:7600] [--advertise ENDPOINT]");
+  static const char usage[] =
+      "hub init DIR --name NAME [--listen tcp://0.0.0.0:7600] [--advertise ENDPOINT] [--journal DIR]";
+  int code = cli_args(cli, 1, 1, usage);
   if (code) return code;
   if (!options.name) {
-    fputs("tributary: hub init wants --name NAME, headquarters' name as people say it\n", cli->err);
+    fprintf(cli->err, "tributary: --name NAME is missing: headquarters' name as people say it\nusage: tributary %s\n",
+            usage);
     return CLI_USAGE;
   }
   struct trb_error err = {0};

@@ -59,10 +59,17 @@ static enum trb_status source_survey(struct import *im, struct import_source *s,
   crypto_hasher_end(&hasher, hash);
   trb_hex(hash, sizeof hash, im->sha256);
   s->bytes = sniff.bytes;
-  s->encoding = csv_sniffed(&sniff);
+  struct trb_csv_place bad;
+  s->encoding = csv_sniffed(&sniff, &bad);
   if (status) return status;
   if (s->encoding == CSV_UTF16)
     return trb_fail(err, TRB_PEER, "%s is UTF-16: save it as 'CSV UTF-8' and import that", im->name);
+  if (bad.line)
+    fprintf(
+        im->cli->err,
+        "%s is neither clean UTF-8 nor clean GB18030; it is read as %s, in which byte 0x%02x on line %llu (byte %llu "
+        "of the line) is wrong: its row is rejected\n",
+        im->name, import_encodings[s->encoding], bad.value, (unsigned long long)bad.line, (unsigned long long)bad.byte);
   if (lseek(s->fd, 0, SEEK_SET) != 0) return trb_fail(err, TRB_STORE, "%s is no plain file: %m", im->name);
   return TRB_OK;
 }
@@ -377,6 +384,8 @@ static int import_run(struct import *im, const char *map, const char *table, con
   } else {
     report_text(im, s);
   }
+  const struct import_tally *t = &im->tally;
+  if (code == CLI_DONE && t->rejected && t->rejected == t->read) code = CLI_FAILED; /* nothing was taken */
   source_close(s);
   free(s);
   return code;

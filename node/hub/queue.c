@@ -157,13 +157,6 @@ size_t queue_count(struct queue *q) {
   return count;
 }
 
-size_t queue_bytes(struct queue *q) {
-  pthread_mutex_lock(&q->mutex);
-  size_t bytes = q->bytes;
-  pthread_mutex_unlock(&q->mutex);
-  return bytes;
-}
-
 int queue_fd(const struct queue *q) { return q->fd; }
 
 void queue_quiet(struct queue *q) {

@@ -25,7 +25,6 @@ void *queue_pop(struct queue *q, int timeout_ms);
 void queue_close(struct queue *q);
 bool queue_closed(struct queue *q);
 size_t queue_count(struct queue *q);
-size_t queue_bytes(struct queue *q);
 /* Readable while items wait. The consumer calls queue_quiet before it pops until NULL. */
 int queue_fd(const struct queue *q);
 void queue_quiet(struct queue *q);

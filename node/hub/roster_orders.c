@@ -189,17 +189,13 @@ static enum trb_status check_invitation(struct trb_db *db, struct hub_job *job, 
   if (known.len != sizeof hash || !crypto_equal(known.data, hash, sizeof hash))
     return refuse(job, TRB_FAULT_TOKEN_UNKNOWN, "headquarters does not know this invitation", err);
   snprintf(job->site_name, sizeof job->site_name, "%s", stmt_text(stmt, 0));
-  if (!stmt_is_null(stmt, 6))
-    return refuse(job, TRB_FAULT_TOKEN_EXPIRED, "the invitation was withdrawn: ask headquarters for a new one", err);
+  if (!stmt_is_null(stmt, 6)) return refuse(job, TRB_FAULT_TOKEN_EXPIRED, "the invitation was withdrawn", err);
   bool used = !stmt_is_null(stmt, 3);
   *ret_again = used && trb_slice_equal(stmt_slice(stmt, 4), trb_slice_of(job->join.curve_public, TRB_KEY_BYTES)) &&
                trb_slice_equal(stmt_slice(stmt, 5), trb_slice_of(job->join.sign_public, TRB_KEY_BYTES));
   if (*ret_again) return TRB_OK; /* a crash between use and reply */
-  if (stmt_int(stmt, 2) < now_ms)
-    return refuse(job, TRB_FAULT_TOKEN_EXPIRED, "the invitation has expired: ask headquarters for a new one", err);
-  if (used)
-    return refuse(job, TRB_FAULT_TOKEN_USED,
-                  "the invitation was used by another machine: ask headquarters for a new one", err);
+  if (stmt_int(stmt, 2) < now_ms) return refuse(job, TRB_FAULT_TOKEN_EXPIRED, "the invitation has expired", err);
+  if (used) return refuse(job, TRB_FAULT_TOKEN_USED, "the invitation was used by another machine", err);
   return TRB_OK;
 }
 

@@ -230,16 +230,6 @@ enum trb_status store_site_no(struct store *s, struct trb_slice name, int64_t *r
   return status;
 }
 
-enum trb_status store_site_name(struct trb_db *db, int64_t site, char ret[TRB_SITE_BYTES_MAX + 1],
-                                struct trb_error *err) {
-  TRB_BUF_AUTO text = {0};
-  enum trb_status status = db_get_bytes(db, err, &text, "SELECT name FROM site_no WHERE no=?1", "i", site);
-  if (status != TRB_OK) return status;
-  if (text.len > TRB_SITE_BYTES_MAX) return trb_fail(err, TRB_STORE, "site_no holds a name too long");
-  memcpy(ret, trb_buf_cstr(&text), text.len + 1);
-  return TRB_OK;
-}
-
 static enum trb_status reserve_site(struct store *s, int64_t site, struct trb_error *err) {
   if (site <= 0 || site > STORE_SITES_MAX) return trb_fail(err, TRB_FULL, "more than %d sites", STORE_SITES_MAX);
   size_t need = (size_t)site + 1;

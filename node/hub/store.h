@@ -71,10 +71,8 @@ enum trb_status store_set_state(struct store *s, const char *name, struct trb_va
 enum trb_status store_setting(struct trb_db *db, const char *name, struct trb_buf *out, struct trb_error *err);
 int64_t store_setting_int(struct trb_db *db, const char *name, int64_t otherwise);
 
-/* Number of a site, made when unknown (in the transaction); name of a number. */
+/* Number of a site, made when unknown (in the transaction). */
 enum trb_status store_site_no(struct store *s, struct trb_slice name, int64_t *ret, struct trb_error *err);
-enum trb_status store_site_name(struct trb_db *db, int64_t site, char ret[TRB_SITE_BYTES_MAX + 1],
-                                struct trb_error *err);
 /* The site's current stream, cached; TRB_ABSENT when it never had one. Valid until a site with a higher number is met.
  */
 enum trb_status store_stream(struct store *s, int64_t site, struct stream **ret, struct trb_error *err);

@@ -26,15 +26,6 @@ trb_hlc times_latest(struct trb_slice times) {
   return latest;
 }
 
-bool times_valid(struct trb_slice times) {
-  if (times.len == 0) return true;
-  if (times.len < COMMON_BYTES || (times.len - COMMON_BYTES) % ENTRY_BYTES != 0) return false;
-  size_t count = entry_count(times);
-  for (size_t i = 1; i < count; i++)
-    if (trb_get_u16(entry(times, i)) <= trb_get_u16(entry(times, i - 1))) return false;
-  return true;
-}
-
 static void put_u64(struct trb_buf *out, trb_hlc t) {
   uint8_t bytes[8];
   trb_put_u64(bytes, t);

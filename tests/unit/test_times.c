@@ -27,7 +27,6 @@ static void times_set_keeps_columns_that_differ_and_merges_in_order(void **state
   const trb_hlc first_times[] = {50, 60}, second_times[] = {70, 80, 90};
   times_set(trb_slice_of(NULL, 0), 100, 2, first, first_times, &a);
   times_set(trb_buf_slice(&a), 0, 3, second, second_times, &b);
-  assert_true(times_valid(trb_buf_slice(&b)));
   const struct {
     uint16_t column;
     trb_hlc time;
@@ -60,24 +59,12 @@ static void times_set_with_a_whole_row_forgets_the_old_columns(void **state) {
   assert_int_equal(times_get(trb_buf_slice(&b), 3), 200);
 }
 
-static void times_valid_refuses_cut_and_unordered_bytes(void **state) {
-  (void)state;
-  uint8_t bytes[28] = {0};
-  assert_true(times_valid(trb_slice_of(NULL, 0)));
-  assert_false(times_valid(trb_slice_of(bytes, 7)));
-  assert_false(times_valid(trb_slice_of(bytes, 9)));
-  assert_false(times_valid(trb_slice_of(bytes, 28))); /* column 0 twice */
-  bytes[19] = 1;
-  assert_true(times_valid(trb_slice_of(bytes, 28)));
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(times_get_gives_0_for_nothing_and_the_common_time_otherwise),
       cmocka_unit_test(times_set_keeps_columns_that_differ_and_merges_in_order),
       cmocka_unit_test(times_set_drops_a_column_that_is_back_at_the_common_time),
       cmocka_unit_test(times_set_with_a_whole_row_forgets_the_old_columns),
-      cmocka_unit_test(times_valid_refuses_cut_and_unordered_bytes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
