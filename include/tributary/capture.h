@@ -53,6 +53,11 @@ enum trb_status capture_install(struct trb_db *db, const struct trb_catalogue *c
 enum trb_status capture_check(struct trb_db *db, const struct trb_catalogue *catalogue, int64_t *schema_version,
                               struct trb_capture_report *ret_report, struct trb_error *err);
 
+/* The table was missing once and was made again, empty: rows that are gone from it were not deleted, however few they
+ * are. Noted in the file, in the transaction that made it, until capture_settled (when no row is missing any more). */
+enum trb_status capture_made_anew(struct trb_db *db, const struct trb_table *table, bool *ret, struct trb_error *err);
+enum trb_status capture_settled(struct trb_db *db, const struct trb_table *table, struct trb_error *err);
+
 /* The catalogue of this file: built in plus what custom_table and custom_column hold. A new reference. */
 enum trb_status capture_catalogue(struct trb_db *db, struct trb_catalogue **ret, struct trb_error *err);
 /* After custom_table or custom_column rows came down (outside a transaction): reads them, makes tables, columns and

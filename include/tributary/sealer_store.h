@@ -73,6 +73,8 @@ struct scrub_result {
   uint16_t
       emptied_table; /* so many rows are gone without a mark that it is no ordinary deletion: not marked; 0: none */
   int64_t emptied_rows;
+  bool made_anew;      /* the slice's table was made anew (capture_made_anew) */
+  uint16_t table_done; /* the slice was the last of this table; 0: more of it come */
 };
 /* Starts over at the first table (state.scrub). */
 enum trb_status scrub_start(struct outbox *outbox, struct trb_error *err);

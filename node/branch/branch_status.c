@@ -76,7 +76,8 @@ enum trb_status status_sync(struct node *node, struct node_sync *ret, struct trb
   sync.all_sealed = sync.unsealed == 0 && !s->want && !s->baseline;
   sync.all_acked = s->acked == s->sequence;
   sync.digests_equal = sync.all_sealed && sync.all_acked && differing == 0;
-  sync.in_sync = sync.digests_equal && !sync.held && !node->stream_pending && line.state != UPLINK_REFUSED;
+  sync.rows_lost = work_rows_lost(node);
+  sync.in_sync = sync.digests_equal && !sync.rows_lost && !sync.held && !node->stream_pending && line.state != UPLINK_REFUSED;
   *ret = sync;
   return TRB_OK;
 }

@@ -34,6 +34,7 @@
 #define SCRUB_PAUSE_US (5 * MS)
 #define SCRUB_EVERY_US (INT64_C(24) * 3600 * 1000 * MS)
 #define SCRUB_SLICE_MS 4
+#define SCRUB_LOST_US (10000 * MS) /* rows are missing and somebody wrote: are they back? */
 #define DAMAGE_SHOWN_MS (INT64_C(24) * 3600 * 1000)
 #define OUTBOX_ALARM_BYTES (INT64_C(256) << 20) /* so much not covered by a backup of the hub: somebody should look */
 
@@ -147,19 +148,49 @@ static enum trb_status begin_scrub(struct node *node, struct trb_error *err) {
   return status;
 }
 
+/* True: its rows come from headquarters and are to be asked for. */
+static bool table_lost(struct node *node, const struct trb_finding *f, const char *kind) {
+  const struct trb_table *table = f->table ? catalogue_table(node->replica.catalogue, f->table) : NULL;
+  if (table && seal_table_up(table))
+    node_alarm(node, kind,
+               "table %s was missing in replica.db and was made again, empty; none of its rows is taken for deleted: "
+               "restore replica.db from a backup, or write the rows again",
+               f->name);
+  return table && !seal_table_up(table);
+}
+
+static enum trb_status ask_everything(struct node *node, struct trb_error *err) {
+  enum trb_status status = replica_forget(&node->replica, err);
+  if (status != TRB_OK || !node->uplink) return status;
+  line_stop(node);
+  return line_start(node, err);
+}
+
+bool work_rows_lost(struct node *node) {
+  int64_t count = 0;
+  enum trb_status status =
+      db_get_int(node->outbox->db, NULL, &count,
+                 "SELECT count(*) FROM alarm WHERE kind LIKE 'rows_vanished:%' OR kind LIKE 'table_lost:%'", "");
+  return status != TRB_OK || count > 0;
+}
+
 static enum trb_status check_schema(struct node *node, struct trb_error *err) {
   struct trb_capture_report report;
   enum trb_status status =
       capture_check(node->replica.db, node->replica.catalogue, &node->replica.schema_version, &report, err);
   if (status != TRB_OK) return status;
   node->sealing.schema_version = node->replica.schema_version;
+  bool down_lost = false;
   for (size_t i = 0; i < report.count && i < TRB_FINDINGS_MAX; i++) {
     const struct trb_finding *f = &report.findings[i];
     if (f->damage == TRB_DAMAGE_OTHER) continue;
     char kind[128];
     snprintf(kind, sizeof kind, "%s:%s", f->damage == TRB_DAMAGE_TABLE_MISSING ? "table_lost" : "capture_damaged",
              f->name);
-    node_alarm(node, kind, "%s: %s", f->name, capture_damage_text(f->damage));
+    if (f->damage == TRB_DAMAGE_TABLE_MISSING)
+      down_lost |= table_lost(node, f, kind);
+    else
+      node_alarm(node, kind, "%s: %s", f->name, capture_damage_text(f->damage));
     node_log(4, "replica.db: %s: %s", f->name, capture_damage_text(f->damage));
   }
   if (report.wal_stays)
@@ -167,6 +198,8 @@ static enum trb_status check_schema(struct node *node, struct trb_error *err) {
                "a program keeps replica.db in WAL mode: close it, so that the journal can be put right");
   else
     node_calm(node, "journal_wal");
+  if (down_lost) status = ask_everything(node, err);
+  if (status != TRB_OK) return status;
   return report.scrub ? begin_scrub(node, err) : TRB_OK;
 }
 
@@ -360,29 +393,43 @@ static enum trb_status trim(struct node *node, struct trb_error *err) {
   return status == TRB_AGAIN || status == TRB_FULL ? TRB_OK : status;
 }
 
+static void rows_vanished(struct node *node, const struct trb_table *table, int64_t rows) {
+  char kind[96];
+  node->scrub_emptied = true;
+  snprintf(kind, sizeof kind, "rows_vanished:%s", table->name);
+  node_alarm(node, kind,
+             "%lld rows of table %s are gone from replica.db without having been deleted; headquarters still has them. "
+             "Restore replica.db from a backup, or write these rows again (rows that shall go: then DELETE them)",
+             (long long)rows, table->name);
+  snprintf(kind, sizeof kind, "table_lost:%s", table->name); /* the one above says more */
+  node_calm(node, kind);
+}
+
+/* A whole table was looked at and every row is there (again). */
+static void rows_complete(struct node *node, uint16_t number, bool made_anew) {
+  const struct trb_table *table = catalogue_table(node->replica.catalogue, number);
+  char kind[96];
+  if (!table) return;
+  if (made_anew && capture_settled(node->replica.db, table, NULL) != TRB_OK) return; /* locked: the next scrub */
+  snprintf(kind, sizeof kind, "rows_vanished:%s", table->name);
+  node_calm(node, kind);
+  snprintf(kind, sizeof kind, "table_lost:%s", table->name);
+  node_calm(node, kind);
+}
+
 static void scrubbed(struct node *node, const struct scrub_result *result) {
   const struct trb_table *table =
       result->emptied_table ? catalogue_table(node->replica.catalogue, result->emptied_table) : NULL;
-  if (table) {
-    node->scrub_emptied = true;
-    char kind[96];
-    snprintf(kind, sizeof kind, "rows_vanished:%s", table->name);
-    node_alarm(
-        node, kind,
-        "%lld rows of %s are gone from replica.db without a deletion; headquarters still has them: put a copy of "
-        "replica.db back",
-        (long long)result->emptied_rows, table->name);
-  }
+  if (table) rows_vanished(node, table, result->emptied_rows);
   if (result->missed) {
     node_log(4, "scrub: %u rows had been changed unseen; they are sent now", result->missed);
     node->due.look = seal_now_us();
   }
-  if (!result->done) return;
-  node->scrubbed_us = seal_now_us();
-  if (!node->scrub_emptied) /* every row is there (again) */
-    db_run(node->outbox->db, NULL, "DELETE FROM alarm WHERE kind LIKE 'rows_vanished:%' OR kind LIKE 'table_lost:%'",
-           "");
-  node->scrub_emptied = false;
+  if (result->table_done) {
+    if (!node->scrub_emptied) rows_complete(node, result->table_done, result->made_anew);
+    node->scrub_emptied = false;
+  }
+  if (result->done) node->scrubbed_us = seal_now_us();
 }
 
 static enum trb_status scrub(struct node *node, struct trb_error *err) {
@@ -455,6 +502,12 @@ static enum trb_status see_replica(struct node *node, struct trb_error *err) {
   return TRB_OK;
 }
 
+static bool scrub_wanted(struct node *node) {
+  int64_t since = seal_now_us() - node->scrubbed_us;
+  if (since > SCRUB_EVERY_US) return true;
+  return since > SCRUB_LOST_US && node->sealed_us > node->scrubbed_us && work_rows_lost(node);
+}
+
 /* The slow round: what no wake-up tells. */
 static enum trb_status check(struct node *node, struct trb_error *err) {
   int64_t now = seal_now_us();
@@ -467,8 +520,7 @@ static enum trb_status check(struct node *node, struct trb_error *err) {
   if (replica_replaced(&node->replica)) return see_replica(node, err);
   enum trb_status status = check_schema(node, err);
   if (status == TRB_OK) status = store_offset(node, err);
-  if (status == TRB_OK && now - node->scrubbed_us > SCRUB_EVERY_US && !node->outbox->state.scrub)
-    status = begin_scrub(node, err);
+  if (status == TRB_OK && !node->outbox->state.scrub && scrub_wanted(node)) status = begin_scrub(node, err);
   if (node->passes != node->trimmed_passes) malloc_trim(0); /* a bulk import must not leave the node large */
   node->trimmed_passes = node->passes;
   watch_sizes(node);

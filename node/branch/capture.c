@@ -23,9 +23,13 @@ struct check {
   size_t found_count;
   const struct trb_table *absent;  /* its triggers are missing because the table is: said once */
   const struct trb_table *rebuilt; /* its indexes and triggers went when we dropped it */
+  struct trb_buf made;             /* owned; numbers (uint16_t) of the tables that the repair made anew */
 };
 
-static void check_done(struct check *check) { trb_arena_free(&check->arena); }
+static void check_done(struct check *check) {
+  trb_arena_free(&check->arena);
+  trb_buf_free(&check->made);
+}
 #define CHECK_AUTO __attribute__((cleanup(check_done))) struct check
 
 const char *capture_damage_text(enum trb_damage damage) {
@@ -304,6 +308,8 @@ static enum trb_status check_object(void *context, const struct trb_schema_objec
   if (!object->table || object->table != check->absent)
     note(check, damage_of(object->kind, !found), object->table, object->name);
   if (is_table) check->absent = object->table;
+  if (is_table && object->table && check->repair && check->found_count)
+    trb_buf_append(&check->made, &object->table->number, sizeof object->table->number);
   enum trb_status status = found && check->repair ? drop(check, found->type, found->name, err) : TRB_OK;
   return status ? status : create(check, object, err);
 }
@@ -356,6 +362,19 @@ static enum trb_status check_guard_row(struct check *check, struct trb_error *er
   return check->repair ? db_exec(check->db, "DELETE FROM _trb_guard", err) : TRB_OK;
 }
 
+#define SQL_MADE_ANEW "INSERT OR REPLACE INTO _trb_meta(name,value)VALUES('made_anew:'||?1," TRB_SQL_NOW_MS ")"
+
+/* In the transaction that makes them, so that whoever misses their rows later knows why, after a crash too. */
+static enum trb_status note_made(struct check *check, struct trb_error *err) {
+  enum trb_status status = check->made.failed ? trb_fail(err, TRB_NOMEM, "no memory to repair replica.db") : TRB_OK;
+  for (size_t at = 0; !status && at < check->made.len; at += sizeof(uint16_t)) {
+    uint16_t number;
+    memcpy(&number, check->made.data + at, sizeof number);
+    status = db_run(check->db, err, SQL_MADE_ANEW, "i", (int64_t)number);
+  }
+  return status;
+}
+
 /* One walk inside the caller's transaction. */
 static enum trb_status walk(struct trb_db *db, const struct trb_catalogue *catalogue, bool repair,
                             struct trb_capture_report *report, struct trb_error *err) {
@@ -365,6 +384,7 @@ static enum trb_status walk(struct trb_db *db, const struct trb_catalogue *catal
   if (!status) status = check_unique_indexes(&check, catalogue, err);
   if (!status) status = schema_branch_each(catalogue, check_object, &check, err);
   if (!status) status = check_strangers(&check, err);
+  if (!status) status = note_made(&check, err);
   return status ? status : check_guard_row(&check, err);
 }
 
@@ -447,6 +467,18 @@ enum trb_status capture_check(struct trb_db *db, const struct trb_catalogue *cat
   *schema_version = version;
   *ret_report = report;
   return TRB_OK;
+}
+
+enum trb_status capture_made_anew(struct trb_db *db, const struct trb_table *table, bool *ret, struct trb_error *err) {
+  int64_t count = 0;
+  enum trb_status status = db_get_int(db, err, &count, "SELECT count(*) FROM _trb_meta WHERE name='made_anew:'||?1", "i",
+                                      (int64_t)table->number);
+  *ret = count > 0;
+  return status;
+}
+
+enum trb_status capture_settled(struct trb_db *db, const struct trb_table *table, struct trb_error *err) {
+  return db_run(db, err, "DELETE FROM _trb_meta WHERE name='made_anew:'||?1", "i", (int64_t)table->number);
 }
 
 /* ---- custom definitions ---- */

@@ -68,7 +68,7 @@ struct node {
   int64_t sealed_us;       /* when the last pass that found marks ended */
   int64_t locked_since_us; /* replica.db is locked by a client since; 0: it is not */
   int64_t down_us;         /* when the last DOWN frame was applied */
-  bool scrub_emptied;      /* in the scrub under way */
+  bool scrub_emptied;      /* the table that the scrub is at */
   int64_t scrubbed_us;     /* when the last whole scrub ended */
   int64_t offset_ms;       /* last measured offset that was stored */
   bool offset_known;
@@ -108,6 +108,9 @@ enum trb_status work_clock(struct node *node, struct trb_error *err); /* opens a
 enum trb_status work_start_stream(struct node *node, struct trb_error *err);
 bool work_sealed_all(struct node *node); /* as far as is known without a look at the file */
 
+/* Rows that the shadows hold are gone from replica.db without having been deleted: the alarm about them stands. */
+bool work_rows_lost(struct node *node);
+
 /* ---- branch_line.c ---- */
 enum trb_status line_start(struct node *node, struct trb_error *err);
 void line_stop(struct node *node);
@@ -126,7 +129,7 @@ enum trb_status rotate_confirmed(struct node *node, struct trb_error *err);
 /* ---- branch_status.c ---- */
 struct node_sync {
   int64_t unsealed;
-  bool all_sealed, all_acked, held, digests_equal, in_sync;
+  bool all_sealed, all_acked, held, digests_equal, rows_lost, in_sync;
 };
 enum trb_status status_sync(struct node *node, struct node_sync *ret, struct trb_error *err);
 enum trb_status status_print(struct node *node, struct trb_buf *out, struct trb_error *err);

@@ -137,7 +137,8 @@ static enum trb_status scan_gone(struct scrub *s, struct trb_error *err) {
   return status;
 }
 
-/* A table that lost this much was dropped, emptied past the triggers or restored: no mass delete. */
+/* A table that lost this much was emptied past the triggers or restored: no mass delete. One that was made anew lost
+ * its rows with the table, be it a single one: no delete at all. */
 static enum trb_status check_emptied(struct scrub *s, struct scrub_result *ret, struct trb_error *err) {
   bool any = false;
   for (size_t i = 0; i < s->count; i++) any |= s->findings[i].op == TRB_MARK_DELETE;
@@ -151,7 +152,7 @@ static enum trb_status check_emptied(struct scrub *s, struct scrub_result *ret, 
                         "SELECT coalesce((SELECT live FROM digest WHERE tbl = ?), 0)", "i", (int64_t)s->table->number);
   if (status != TRB_OK) return status;
   int64_t limit = live / GONE_SHARE > GONE_MIN ? live / GONE_SHARE : GONE_MIN;
-  if (live - rows <= limit) return TRB_OK;
+  if (live - rows <= limit && !ret->made_anew) return TRB_OK;
   s->emptied = true;
   ret->emptied_table = s->table->number;
   ret->emptied_rows = live - rows;
@@ -178,6 +179,7 @@ static void move_on(struct scrub *s, struct scrub_result *ret) {
   struct outbox_state *state = &s->sealing->outbox->state;
   const struct trb_table *table = s->table;
   if (s->page_last) {
+    ret->table_done = table->number;
     state->scrub_id[0] = '\0';
     table = seal_table_after(s->sealing->catalogue, s->table->number);
   } else {
@@ -203,7 +205,8 @@ static enum trb_status read_slice(struct scrub *s, int64_t until_us, struct scru
   if (status == TRB_OK)
     ret->pending = version != sealing->schema_version || last != state->mark || state->late_mark != state->mark;
   if (status == TRB_OK && !ret->pending) {
-    status = scan_page(s, until_us, err);
+    status = capture_made_anew(sealing->replica, s->table, &ret->made_anew, err);
+    if (status == TRB_OK) status = scan_page(s, until_us, err);
     if (status == TRB_OK) status = scan_gone(s, err);
     if (status == TRB_OK) status = check_emptied(s, ret, err);
   }

@@ -210,6 +210,46 @@ def test_a_dropped_trigger_is_noticed_and_what_it_missed_is_sent(world):
     world.in_sync()
 
 
+@pytest.mark.parametrize("rows", [1, 30])
+def test_a_dropped_table_is_no_delete_and_not_in_sync_until_its_rows_are_back(world, rows):
+    north = world.branches["north"]
+    north.shell("BEGIN;" + "".join(f"INSERT INTO customer(id,kind,name) VALUES('c{n}','person','客{n}');"
+                                   f"INSERT INTO contact(id,customer_id,kind,value) VALUES('m{n}','c{n}','mobile','{mobile(n)}');"
+                                   for n in range(rows)) + "COMMIT;")
+    world.in_sync()
+    contacts = north.sql("SELECT id, customer_id, kind, value FROM contact")
+    north.shell("DROP TABLE contact;")
+    alarm = until(lambda: [a for a in north.status()["alarms"] if a["name"] == "rows_vanished"], 60)[0]
+    assert f"{rows} rows of table contact" in alarm["text"] and "backup" in alarm["text"]
+    assert not north.status()["in_sync"]
+    tributary("status", north.dir, "--wait", "1", code=3)
+    north.stop()  # nor is it forgotten
+    assert not north.status()["in_sync"]
+    north.start()
+    north.customer("later", "王五")  # work goes on
+    until(lambda: world.hub.query("SELECT count(*) FROM customer WHERE id='later'") == [(1,)])
+    assert world.hub.query("SELECT count(*) FROM contact") == [(rows,)]
+    assert world.hub.status()["rejected"] == 0
+    assert not north.status()["in_sync"]
+    for contact in contacts:
+        north.sql("INSERT INTO contact(id, customer_id, kind, value) VALUES(?,?,?,?)", *contact)
+    world.in_sync()
+    assert not [a for a in north.status()["alarms"] if a["name"] in ("rows_vanished", "table_lost")]
+    assert world.hub.query("SELECT count(*) FROM contact") == [(rows,)]
+
+
+def test_a_dropped_table_of_headquarters_comes_down_again(world):
+    north, south = world.branches["north"], world.branches["south"]
+    north.customer("n1", "张三", mobile(1))
+    south.customer("s1", "张三", mobile(1))
+    world.in_sync()
+    until(lambda: north.sql("SELECT count(*) FROM unified_customer") == [(1,)])
+    north.shell("DROP TABLE unified_customer;")
+    until(lambda: north.shell("SELECT count(*) FROM sqlite_master WHERE name='unified_customer'") == "1\n"
+          and north.sql("SELECT count(*) FROM unified_customer") == [(1,)], 60)
+    world.in_sync()
+
+
 def test_a_client_that_holds_the_lock_is_named(world):
     north = world.branches["north"]
     holder = subprocess.Popen(["sqlite3", f"{north.dir}/replica.db"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -488,6 +488,34 @@ static void a_dropped_table_is_no_mass_delete(void **state) {
   assert_int_equal(f->model->deletes, 0);
 }
 
+static void scrub_sends_no_delete_for_a_table_made_anew_however_few_its_rows(void **state) {
+  struct fixture *f = *state;
+  bool anew = true;
+  const struct trb_table *table = catalogue_named(f->sealing.catalogue, "customer");
+  sql(f, PUT("a", "一"));
+  seal_all(f);
+  OK(capture_made_anew(f->replica.db, table, &anew, err));
+  assert_false(anew);
+  sql(f, "DROP TABLE customer");
+  seal_all(f);
+  struct scrub_result scrub = scrub_all(f);
+  assert_int_equal(scrub.emptied_table, TRB_T_customer);
+  assert_int_equal(scrub.emptied_rows, 1);
+  assert_int_equal(scrub.missed, 0);
+  sql(f, PUT("b", "二")); /* work goes on, and the note stands */
+  seal_all(f);
+  scrub = scrub_all(f);
+  assert_int_equal(scrub.emptied_rows, 1);
+  model_catch_up(f);
+  assert_int_equal(f->model->deletes, 0);
+  sql(f, PUT("a", "一"));
+  seal_all(f);
+  assert_int_equal(scrub_all(f).emptied_table, 0);
+  OK(capture_settled(f->replica.db, table, err));
+  OK(capture_made_anew(f->replica.db, table, &anew, err));
+  assert_false(anew);
+}
+
 static void seal_pass_says_that_the_disk_is_full_and_changes_nothing(void **state) {
   struct fixture *f = *state;
   struct seal_result result;
@@ -604,6 +632,7 @@ int main(void) {
       T(an_outbox_that_cannot_be_opened_now_is_not_set_aside),
       T(scrub_finds_what_made_no_mark),
       T(a_dropped_table_is_no_mass_delete),
+      T(scrub_sends_no_delete_for_a_table_made_anew_however_few_its_rows),
       T(seal_pass_says_that_the_disk_is_full_and_changes_nothing),
       T(property_sealed_batches_give_the_replicas_rows),
   };
