@@ -2,9 +2,9 @@
  *
  * Clients come first. A client without a busy timeout that wants to commit while we read fails, and one that tries
  * again at once fails again every few dozen microseconds until we are done. So we read when nobody writes: SETTLE_US
- * after a commit that stands alone, BURST_QUIET_US after the last of many. While a client writes without pause nothing
- * is read for up to FORCE_US, and then only as much as costs it a fraction of a percent of its writes; what has
- * gathered is sealed as soon as it pauses. */
+ * after the last sign of a commit that stands alone, BURST_QUIET_US after the last of many. While a client writes
+ * without pause nothing is read for up to FORCE_US, and then only as much as costs it a fraction of a percent of its
+ * writes; what has gathered is sealed as soon as it pauses. */
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,18 +52,20 @@ int64_t work_due_us(const struct node *node) {
   return due;
 }
 
+/* A commit gives several events, as far apart as the disk takes to sync: those of a first one are no burst yet. */
+static int64_t quiet_us(const struct node *node, int64_t now) {
+  return now - node->burst_us < ALONE_US ? SETTLE_US : BURST_QUIET_US;
+}
+
 void work_woken(struct node *node, uint32_t events) {
   int64_t now = seal_now_us();
-  bool alone = now - node->event_us >= ALONE_US;
+  if (now - node->event_us >= ALONE_US) node->burst_us = now;
   node->event_us = now;
   node->events += events;
   if (!node->waiting_us) node->waiting_us = now;
-  int64_t due = now + (alone ? SETTLE_US : BURST_QUIET_US);
+  int64_t due = now + quiet_us(node, now);
   if (due > node->waiting_us + FORCE_US) due = node->waiting_us + FORCE_US;
-  if (alone)
-    sooner(&node->due.look, due);
-  else
-    node->due.look = due;
+  node->due.look = due;
 }
 
 bool work_quiet(const struct node *node) { return seal_now_us() - node->event_us >= BURST_QUIET_US * 2; }
@@ -244,7 +246,7 @@ static enum trb_status seal_rows(struct node *node, struct trb_error *err) {
   struct seal_limits limits = {.read_us = READ_QUIET_US, .marks = SEAL_MARKS_MAX};
   if (!calm(node)) {
     if (start < node->waiting_us + FORCE_US) {
-      node->due.look = start + BURST_QUIET_US / 4;
+      node->due.look = start + quiet_us(node, start) / 2;
       return TRB_OK;
     }
     limits = forced(node);

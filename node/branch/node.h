@@ -61,6 +61,7 @@ struct node {
   uint32_t recovered;
 
   struct node_due due;
+  int64_t burst_us;        /* when somebody began to write after ALONE_US of silence */
   int64_t event_us;        /* last sign of a write by somebody else (or us) */
   int64_t waiting_us;      /* writes wait to be sealed since; 0: none */
   int64_t checked_us;      /* last slow round */
