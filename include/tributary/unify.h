@@ -17,6 +17,7 @@
 #define TRB_HQ_SITE_NO 1
 
 struct unify;
+struct search_grams; /* node/hub/search.h */
 /* Makes its tables when absent. The catalogue is referenced. */
 enum trb_status unify_open(struct trb_db *writer, struct trb_catalogue *catalogue, struct unify **ret, struct trb_error *err);
 void unify_close(struct unify **u_p);
@@ -40,6 +41,7 @@ struct unify_row {
   uint32_t position;
   bool first;           /* the first change of this row ever accepted: the stamp that anchors a record */
   const struct trb_keys *keys; /* of contact.value / identity_document.number / customer.tax_no of `after`, when a worker normalised it already; else NULL */
+  const struct search_grams *grams; /* of the names of a new customer, when a worker cut them already; else NULL */
 };
 /* Notes the row; cheap. HQ policy tables are noted too (a policy change re-resolves what it touches). */
 enum trb_status unify_row(struct unify *u, const struct unify_row *row, struct trb_error *err);

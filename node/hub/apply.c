@@ -74,8 +74,19 @@ static enum trb_status tell_unify(struct work *w, const struct row *row, const s
                            .accepted = w->context->accepted,
                            .position = w->input->position,
                            .first = first,
-                           .keys = after ? w->input->keys : NULL};
+                           .keys = after ? w->input->made.keys : NULL,
+                           .grams = after && !before ? w->input->made.grams : NULL};
   return unify_row(w->s->unify, &note, err);
+}
+
+static enum trb_status digest_new_row(struct work *w, const struct row *row, struct trb_error *err) {
+  struct digest_entry *entry;
+  if (w->input->made.digest == 0) return digest_row(w, row, 1, err);
+  enum trb_status status = digest_entry(w, &entry, err);
+  if (status != TRB_OK) return status;
+  entry->sum += w->input->made.digest;
+  entry->rows++;
+  return TRB_OK;
 }
 
 /* ---- a row that is not there ---- */
@@ -184,7 +195,7 @@ static enum trb_status try_insert(struct work *w, bool *ret_new, struct trb_erro
   }
   if (!*ret_new) return TRB_OK;
   if (grave.found) status = drop_grave(w, err);
-  if (status == TRB_OK) status = digest_row(w, &row, 1, err);
+  if (status == TRB_OK) status = digest_new_row(w, &row, err);
   return status == TRB_OK ? tell_unify(w, &row, NULL, row.values, !grave.found, err) : status;
 }
 

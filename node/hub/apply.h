@@ -6,6 +6,7 @@
 #ifndef TRIBUTARY_HUB_APPLY_H
 #define TRIBUTARY_HUB_APPLY_H
 
+#include "job.h"
 #include "store.h"
 
 struct apply_context { /* of one batch */
@@ -20,7 +21,7 @@ struct apply_input {
   uint32_t position;
   enum trb_refusal refusal; /* by change_check or the hold on mass deletes; NONE: apply it */
   const char *reason;       /* for people; NULL: the refusal's own text */
-  const struct trb_keys *keys;
+  struct job_made made;     /* zeros: none of it */
   bool retry; /* comes from set_aside: neither joined to what stands there nor counted in the digest again */
 };
 /* *ret_refusal (may be NULL): NONE, or why it was set aside. Statuses are our own troubles only (STORE, FULL, NOMEM

@@ -73,8 +73,8 @@ static void own_clock(int64_t now_ms, struct trb_segment *ret) {
 static enum trb_status batch_arrays(struct hub_job *job, size_t count, struct trb_error *err) {
   job->refusals = trb_arena_alloc(&job->arena, count * sizeof *job->refusals);
   job->reasons = trb_arena_alloc(&job->arena, count * sizeof *job->reasons);
-  job->keys = trb_arena_alloc(&job->arena, count * sizeof *job->keys);
-  return job->refusals && job->reasons && job->keys ? TRB_OK : trb_fail(err, TRB_NOMEM, "out of memory");
+  job->made = trb_arena_alloc(&job->arena, count * sizeof *job->made);
+  return job->refusals && job->reasons && job->made ? TRB_OK : trb_fail(err, TRB_NOMEM, "out of memory");
 }
 
 static enum trb_status check_all(struct store *s, struct hq_changes *list, size_t first, size_t count,

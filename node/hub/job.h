@@ -23,6 +23,11 @@ enum job_kind {
 
 enum { JOB_SIGN_KEYS = 8, JOB_TEXT_BYTES = 401 };
 
+struct job_made { /* by the worker, so that the writer need not; zeros: not made */
+  struct trb_keys *keys;
+  struct search_grams *grams; /* of a new card */
+  uint64_t digest;            /* of a PUT: what its row adds to the digest if it is new */
+};
 struct hub_job {
   enum job_kind kind;
   int64_t site; /* number */
@@ -45,10 +50,10 @@ struct hub_job {
   /* BATCH, by the worker (in arena) */
   struct trb_batch batch;
   uint8_t hash[TRB_HASH_BYTES];
-  uint8_t *refusals;      /* enum trb_refusal of each change */
-  const char **reasons;   /* of each change, NULL for the refusal's own text */
-  struct trb_keys **keys; /* of each change, NULL where it makes none */
-  bool has_acceptance;    /* sent_ack is ours and of these bytes */
+  uint8_t *refusals;     /* enum trb_refusal of each change */
+  const char **reasons;  /* of each change, NULL for the refusal's own text */
+  struct job_made *made; /* of each change */
+  bool has_acceptance;   /* sent_ack is ours and of these bytes */
   struct trb_acceptance acceptance;
   /* BATCH, by the writer: held 0 means committed */
   enum trb_hold hold;

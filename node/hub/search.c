@@ -73,18 +73,26 @@ void search_grams_of(struct trb_slice name, struct search_grams *grams) {
     grams_of_folded(trb_buf_slice(&folded), grams);
 }
 
-static void grams_of_row(const struct trb_table *customer, const struct trb_value *values, struct search_grams *grams) {
-  static const uint16_t columns[] = {TRB_C_customer_name, TRB_C_customer_name_latin, TRB_C_customer_name_english};
-  grams->count = 0;
-  if (!values) return;
-  for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
-    search_grams_of(value_text(row_value(customer, values, columns[i])), grams);
-  struct trb_slice ref = value_text(row_value(customer, values, TRB_C_customer_external_ref));
+const uint16_t search_columns[SEARCH_NAMES + 1] = {TRB_C_customer_name, TRB_C_customer_name_latin,
+                                                   TRB_C_customer_name_english, TRB_C_customer_external_ref};
+
+void search_grams_of_card(const struct trb_slice texts[SEARCH_NAMES + 1], struct search_grams *ret) {
+  ret->count = 0;
+  for (size_t i = 0; i < SEARCH_NAMES; i++) search_grams_of(texts[i], ret);
+  struct trb_slice ref = texts[SEARCH_NAMES];
   uint8_t gram[SEARCH_GRAM_BYTES] = "=";
-  if (!ref.len || grams->count == SEARCH_GRAMS_MAX) return;
+  if (!ref.len || ret->count == SEARCH_GRAMS_MAX) return;
   size_t len = ref.len < sizeof gram - 1 ? ref.len : sizeof gram - 1;
   memcpy(gram + 1, ref.data, len);
-  add_gram(grams, gram, len + 1);
+  add_gram(ret, gram, len + 1);
+}
+
+static void grams_of_row(const struct trb_table *customer, const struct trb_value *values, struct search_grams *grams) {
+  struct trb_slice texts[SEARCH_NAMES + 1];
+  grams->count = 0;
+  if (!values) return;
+  for (size_t i = 0; i <= SEARCH_NAMES; i++) texts[i] = value_text(row_value(customer, values, search_columns[i]));
+  search_grams_of_card(texts, grams);
 }
 
 static bool has_gram(const struct search_grams *grams, const char *gram) {
@@ -95,11 +103,20 @@ static bool has_gram(const struct search_grams *grams, const char *gram) {
 
 static bool names_equal(const struct trb_table *customer, const struct trb_value *before,
                         const struct trb_value *after) {
-  static const uint16_t columns[] = {TRB_C_customer_name, TRB_C_customer_name_latin, TRB_C_customer_name_english,
-                                     TRB_C_customer_external_ref};
-  for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
-    if (!trb_value_equal(row_value(customer, before, columns[i]), row_value(customer, after, columns[i]))) return false;
+  for (size_t i = 0; i <= SEARCH_NAMES; i++)
+    if (!trb_value_equal(row_value(customer, before, search_columns[i]), row_value(customer, after, search_columns[i])))
+      return false;
   return true;
+}
+
+static enum trb_status add_row(struct trb_db *db, int64_t rec, const char *gram, struct trb_error *err) {
+  return db_run(db, err, "INSERT OR IGNORE INTO search(gram, rec) VALUES(?1, ?2)", "ti", gram, rec);
+}
+
+enum trb_status search_add(struct trb_db *db, int64_t rec, const struct search_grams *grams, struct trb_error *err) {
+  enum trb_status status = TRB_OK;
+  for (size_t i = 0; status == TRB_OK && i < grams->count; i++) status = add_row(db, rec, grams->gram[i], err);
+  return status;
 }
 
 enum trb_status search_update(struct trb_db *db, const struct trb_table *customer, int64_t rec,
@@ -113,8 +130,7 @@ enum trb_status search_update(struct trb_db *db, const struct trb_table *custome
     if (!has_gram(&new, old.gram[i]))
       status = db_run(db, err, "DELETE FROM search WHERE gram = ?1 AND rec = ?2", "ti", old.gram[i], rec);
   for (size_t i = 0; status == TRB_OK && i < new.count; i++)
-    if (!has_gram(&old, new.gram[i]))
-      status = db_run(db, err, "INSERT OR IGNORE INTO search(gram, rec) VALUES(?1, ?2)", "ti", new.gram[i], rec);
+    if (!has_gram(&old, new.gram[i])) status = add_row(db, rec, new.gram[i], err);
   return status;
 }
 

@@ -17,12 +17,18 @@ struct search_grams {
   size_t count;
   char gram[SEARCH_GRAMS_MAX][SEARCH_GRAM_BYTES + 1]; /* distinct */
 };
+/* Of a card: its three names and the external reference. */
+enum { SEARCH_NAMES = 3 };
+extern const uint16_t search_columns[SEARCH_NAMES + 1]; /* of customer: these, in this order */
+void search_grams_of_card(const struct trb_slice texts[SEARCH_NAMES + 1], struct search_grams *ret);
 void search_grams_of(struct trb_slice name, struct search_grams *grams); /* adds */
 /* The folded text a query is looked for in; empty for text that is not UTF-8. */
 enum trb_status search_fold(struct trb_slice text, struct trb_buf *out);
 
 enum trb_status search_update(struct trb_db *db, const struct trb_table *customer, int64_t rec,
                               const struct trb_value *before, const struct trb_value *after, struct trb_error *err);
+/* The same for a new card whose grams are cut already. */
+enum trb_status search_add(struct trb_db *db, int64_t rec, const struct search_grams *grams, struct trb_error *err);
 
 struct search_hits { /* anchors, in order of the records' acceptance (earliest first), distinct */
   size_t count;

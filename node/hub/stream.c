@@ -192,7 +192,7 @@ static enum trb_status apply_changes(struct store *s, struct hub_job *job, const
                                 .position = (uint32_t)i,
                                 .refusal = (enum trb_refusal)job->refusals[i],
                                 .reason = job->reasons[i],
-                                .keys = job->keys[i]};
+                                .made = job->made[i]};
     enum trb_status status = apply_change(s, &context, &input, NULL, err);
     if (status != TRB_OK) return status;
   }

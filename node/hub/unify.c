@@ -564,6 +564,7 @@ static enum trb_status customer_row(struct unify *u, const struct unify_row *row
   if (status == TRB_OK) status = keys_of(u, row, &keys, err);
   if (status == TRB_OK)
     status = move_keys(u, TRB_T_customer, row->rid, row->before != NULL, row->rid, row->rid, &keys, NULL, err);
+  if (status == TRB_OK && row->grams && !row->before) return search_add(u->db, row->rid, row->grams, err);
   return status == TRB_OK ? search_update(u->db, row->table, row->rid, row->before, row->after, err) : status;
 }
 

@@ -84,7 +84,8 @@ static enum trb_status write_row(struct unify *u, const struct trb_value *row, s
   if (status != TRB_OK) return status;
   stmt_bind_int(stmt, 1, u->view.anchor);
   stmt_bind_slice(stmt, 2, u->view.id);
-  for (size_t i = 0; i < u->golden_table->column_count; i++) stmt_bind_value(stmt, (int)i + 3, row[i]);
+  for (size_t i = 0; i < u->golden_table->column_count; i++)
+    if (row[i].type != TRB_NULL) stmt_bind_value(stmt, (int)i + 3, row[i]); /* unbound is NULL */
   bool more;
   return stmt_step(stmt, &more, err);
 }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "search.h"
+#include "tributary/digest.h"
 #include "tributary/unify.h"
 
 static enum trb_status open_batch(struct hub_job *job) {
@@ -58,8 +60,34 @@ static enum trb_status normalise(struct hub_job *job, size_t index) {
   struct trb_keys *copy = trb_arena_alloc(&job->arena, bytes);
   if (!copy) return trb_fail(&job->error, TRB_NOMEM, "out of memory");
   memcpy(copy, &keys, bytes);
-  job->keys[index] = copy;
+  job->made[index].keys = copy;
   return TRB_OK;
+}
+
+static enum trb_status cut_grams(struct hub_job *job, size_t index) {
+  const struct trb_change *change = &job->batch.changes[index];
+  if (change->op != TRB_OP_PUT || change->table != TRB_T_customer) return TRB_OK;
+  struct trb_slice texts[SEARCH_NAMES + 1] = {{0}};
+  for (size_t i = 0; i <= SEARCH_NAMES; i++) {
+    const struct trb_value *value = cell_value(change, search_columns[i]);
+    if (value && value->type == TRB_TEXT) texts[i] = value->s;
+  }
+  struct search_grams grams;
+  search_grams_of_card(texts, &grams);
+  size_t bytes = offsetof(struct search_grams, gram) + grams.count * sizeof grams.gram[0];
+  struct search_grams *copy = trb_arena_alloc(&job->arena, bytes);
+  if (!copy) return trb_fail(&job->error, TRB_NOMEM, "out of memory");
+  memcpy(copy, &grams, bytes);
+  job->made[index].grams = copy;
+  return TRB_OK;
+}
+
+static uint64_t sum_digest(const struct trb_change *change) {
+  if (change->op != TRB_OP_PUT) return 0;
+  uint64_t sum = digest_cell(change->table, change->id, 0, trb_null());
+  for (size_t i = 0; i < change->cell_count; i++)
+    sum += digest_cell(change->table, change->id, change->cells[i].column, change->cells[i].value);
+  return sum;
 }
 
 void worker_canonical(const struct trb_catalogue *catalogue, struct trb_change *change) {
@@ -75,8 +103,8 @@ static enum trb_status check_changes(struct hub_job *job) {
   size_t count = job->batch.change_count, texts = 0;
   job->refusals = trb_arena_alloc(&job->arena, count * sizeof *job->refusals);
   job->reasons = trb_arena_alloc(&job->arena, count * sizeof *job->reasons);
-  job->keys = trb_arena_alloc(&job->arena, count * sizeof *job->keys);
-  if (!job->refusals || !job->reasons || !job->keys) return trb_fail(&job->error, TRB_NOMEM, "out of memory");
+  job->made = trb_arena_alloc(&job->arena, count * sizeof *job->made);
+  if (!job->refusals || !job->reasons || !job->made) return trb_fail(&job->error, TRB_NOMEM, "out of memory");
   for (size_t i = 0; i < count; i++) {
     struct trb_error why = {0};
     worker_canonical(job->catalogue, &job->batch.changes[i]);
@@ -84,6 +112,8 @@ static enum trb_status check_changes(struct hub_job *job) {
     job->refusals[i] = (uint8_t)refusal;
     if (refusal == TRB_REFUSED_NONE) {
       enum trb_status status = normalise(job, i);
+      if (status == TRB_OK) status = cut_grams(job, i);
+      job->made[i].digest = sum_digest(&job->batch.changes[i]);
       if (status != TRB_OK) return status;
     } else if (why.text[0] && texts++ < WORKER_REASONS_MAX) {
       job->reasons[i] = trb_arena_str(&job->arena, trb_slice_str(why.text));
