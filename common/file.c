@@ -82,6 +82,16 @@ enum trb_status file_write(const char *path, struct trb_slice bytes, struct trb_
   return status;
 }
 
+enum trb_status file_rename_new(const char *from, const char *to, struct trb_error *err) {
+  if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+    return sync_dir_of(to) ? TRB_OK : fail_errno(err, to, "written");
+  if (errno == EEXIST) return trb_fail(err, TRB_DENIED, "%s exists: nothing is overwritten", to);
+  /* A file system without that flag: a link is not made over a file either. */
+  if (errno != EINVAL || link(from, to) != 0) return fail_errno(err, to, "written");
+  unlink(from);
+  return sync_dir_of(to) ? TRB_OK : fail_errno(err, to, "written");
+}
+
 static long read_pid(int fd) {
   char text[32] = "";
   ssize_t got = pread(fd, text, sizeof text - 1, 0);

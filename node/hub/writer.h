@@ -78,6 +78,9 @@ bool backup_step(struct writer *w); /* true while one runs */
 void backup_abort(struct writer *w);
 enum trb_status backup_verified(struct writer *w, const char *path, int64_t number, int64_t now_ms, struct trb_buf *out,
                                 struct trb_error *err);
+/* The copy did not verify: it is removed. */
+enum trb_status backup_refused(struct writer *w, const char *path, int64_t number, struct trb_buf *out,
+                               struct trb_error *err);
 void writer_answer(struct writer *w, struct hub_job *job); /* hands it on, or frees it */
 
 #endif

@@ -1,11 +1,14 @@
 """The life of a change through real processes, written by ordinary SQL."""
 import json
 import os
+import re
 import sqlite3
+import subprocess
+import time
 
 import pytest
 
-from world import Refused, tributary, until
+from world import PROGRAM, Refused, tributary, until
 
 
 def mobile(number):
@@ -165,6 +168,43 @@ def test_a_backup_is_verified_and_moves_the_safe_sequence(world, tmp_path):
     acked = north.status()["acked_sequence"]
     until(lambda: north.status()["safe_sequence"] == acked)
     assert tributary("hub", "backup", world.hub.dir, tmp_path / "two.db", code=None)[1]  # a file that is there is not overwritten
+
+
+def unit_commands(name, folder, node):
+    """The shell lines of a systemd unit, as systemd would start them, on another folder."""
+    unit = open(os.path.join(os.path.dirname(__file__), "../../deploy/systemd", name), encoding="utf-8").read()
+    lines = re.findall(r"^ExecStart(?:Post)?=/bin/sh -c '(.*)'$", unit, re.M)
+    return [line.replace("$$", "$").replace("%%", "%").replace("/usr/bin/tributary", PROGRAM).replace("/var/lib/tributary/%i", node)
+            .replace("/var/backups/tributary/%i", str(folder)) for line in lines]
+
+
+def test_the_daily_backup_works_again_after_a_day_on_which_it_failed(world, tmp_path):
+    world.branches["north"].customer("n1", "张三", mobile(1))
+    world.in_sync()
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    commands = unit_commands("tributary-backup@.service", copies, world.hub.dir)
+    assert len(commands) == 2
+
+    def day(code):
+        for command in commands:
+            done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True)
+            if done.returncode:
+                break
+        assert done.returncode == code, done.stderr
+        time.sleep(1.1)  # the file is named after the second
+        return os.listdir(copies)
+
+    assert len(day(0)) == 1
+    assert len(day(0)) == 2
+    world.hub.stop()
+    world.hub.write("UPDATE digest SET sum=sum+1")
+    assert len(day(1)) == 2  # neither a copy nor a part of one is left
+    tributary("hub", "backup", world.hub.dir, copies / "same.db", code=1)
+    world.hub.write("UPDATE digest SET sum=sum-1")
+    world.hub.start()
+    tributary("hub", "backup", world.hub.dir, copies / "same.db")
+    assert len(day(0)) == 4
 
 
 def test_verify_and_doctor_and_metrics_of_a_healthy_world(world):

@@ -283,9 +283,25 @@ static void writer_holds_all_sites_when_a_restored_hub_has_lost_its_journal(void
   fx_send(fx, &fx->site[0], &b);
 }
 
+/* One backup through the writer, up to the copy; the answer's status. */
+static enum trb_status copy_hub(struct fx *fx, const char *path) {
+  const char *words[] = {"backup", path};
+  struct hub_job *job = job_new(JOB_COMMAND, 0, NULL);
+  job->words = words;
+  job->word_count = 2;
+  writer_group(&fx->w, &job, 1);
+  while (backup_step(&fx->w)) continue;
+  while ((job = queue_pop(fx->out, 0)) != NULL && job->kind != JOB_COMMAND) job_free(&job);
+  assert_non_null(job);
+  enum trb_status status = job->status;
+  fx->err = job->error;
+  job_free(&job);
+  return status;
+}
+
 static void writer_moves_safe_to_the_older_of_the_last_two_verified_backups(void **state) {
   struct fx *fx = *state;
-  char path[96], number[8];
+  char path[96], part[112];
   for (int i = 1; i <= 3; i++) {
     struct fx_batch b = {0};
     char id[8];
@@ -293,28 +309,55 @@ static void writer_moves_safe_to_the_older_of_the_last_two_verified_backups(void
     fx_customer(&b, id, "张三");
     fx_send(fx, &fx->site[0], &b);
     snprintf(path, sizeof path, "%s/backup%d.db", fx->dir, i);
-    snprintf(number, sizeof number, "%d", i);
-    const char *words[] = {"backup", path};
-    struct hub_job *job = job_new(JOB_COMMAND, 0, NULL);
-    job->words = words;
-    job->word_count = 2;
-    writer_group(&fx->w, &job, 1);
-    while (backup_step(&fx->w)) continue;
-    while ((job = queue_pop(fx->out, 0)) != NULL && job->kind != JOB_COMMAND) job_free(&job);
-    assert_non_null(job);
-    if (job->status != TRB_OK) fail_msg("%s", job->error.text);
-    job_free(&job);
+    snprintf(part, sizeof part, "%s.part", path);
+    fx_ok(fx, copy_hub(fx, path));
+    assert_int_equal(access(path, F_OK), -1); /* nothing has that name before it is verified */
     struct hub_report report;
-    fx_ok(fx, hub_verify(path, &report, &fx->err));
+    fx_ok(fx, hub_verify(part, &report, &fx->err));
     assert_true(hub_report_good(&report));
     TRB_BUF_AUTO out = {0};
     fx_ok(fx, backup_verified(&fx->w, path, i, writer_now_ms(), &out, &fx->err));
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(access(part, F_OK), -1);
     struct stream *stream;
     fx_ok(fx, store_stream(&fx->w.store, fx->site[0].no, &stream, &fx->err));
     assert_int_equal(stream->safe, i - 1);
   }
   assert_int_equal(
       fx_int(fx, "SELECT count(*) FROM batch_hash b JOIN stream s ON s.no=b.stream WHERE s.site=2 AND ack IS NULL"), 2);
+}
+
+static void writer_leaves_nothing_of_a_backup_that_does_not_verify(void **state) {
+  struct fx *fx = *state;
+  char path[96], part[112], command[256];
+  TRB_BUF_AUTO out = {0};
+  snprintf(path, sizeof path, "%s/backup.db", fx->dir);
+  snprintf(part, sizeof part, "%s.part", path);
+  fx_ok(fx, copy_hub(fx, path));
+  fx_ok(fx, backup_refused(&fx->w, path, 1, &out, &fx->err));
+  assert_int_equal(access(part, F_OK), -1);
+  assert_int_equal(backup_verified(&fx->w, path, 1, 1, &out, &fx->err), TRB_ABSENT);
+  /* Whoever asked was killed: the next run under the same name takes the place, and the old number counts no more. */
+  fx_ok(fx, copy_hub(fx, path));
+  int64_t old = fx_int(fx, "SELECT max(no) FROM backup");
+  snprintf(command, sizeof command, "echo rubbish > %s-journal", part);
+  assert_int_equal(system(command), 0);
+  fx_ok(fx, copy_hub(fx, path));
+  int64_t number = fx_int(fx, "SELECT max(no) FROM backup");
+  assert_true(number > old);
+  assert_int_equal(backup_verified(&fx->w, path, old, 1, &out, &fx->err), TRB_ABSENT);
+  struct hub_report report;
+  fx_ok(fx, hub_verify(part, &report, &fx->err));
+  fx_ok(fx, backup_verified(&fx->w, path, number, 1, &out, &fx->err));
+  assert_int_equal(copy_hub(fx, path), TRB_DENIED); /* never over one that is good */
+  /* A file that came to be there meanwhile is not overwritten either. */
+  snprintf(path, sizeof path, "%s/other.db", fx->dir);
+  fx_ok(fx, copy_hub(fx, path));
+  snprintf(command, sizeof command, "echo mine > %s", path);
+  assert_int_equal(system(command), 0);
+  number = fx_int(fx, "SELECT max(no) FROM backup");
+  assert_int_equal(backup_verified(&fx->w, path, number, 1, &out, &fx->err), TRB_DENIED);
+  assert_int_equal(fx_int(fx, "SELECT count(*) FROM backup WHERE verified_at IS NOT NULL"), 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
@@ -336,6 +379,7 @@ int main(void) {
       TEST(writer_takes_back_headquarters_writes_from_the_journal),
       TEST(writer_holds_all_sites_when_a_restored_hub_has_lost_its_journal),
       TEST(writer_moves_safe_to_the_older_of_the_last_two_verified_backups),
+      TEST(writer_leaves_nothing_of_a_backup_that_does_not_verify),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
