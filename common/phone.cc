@@ -4,6 +4,7 @@
 #include <phonenumbers/phonenumberutil.h>
 
 #include <cstring>
+#include <set>
 #include <string>
 
 using i18n::phonenumbers::PhoneNumber;
@@ -63,6 +64,16 @@ bool Parse(const std::string &typed, const std::string &region, trb_phone *ret) 
 extern "C" bool phone_parse(const char *number, const char *region, struct trb_phone *ret) {
   try {
     return Parse(number, region, ret);
+  } catch (...) {
+    return false;
+  }
+}
+
+extern "C" bool phone_region_known(const char *region) {
+  try {
+    std::set<std::string> regions;
+    PhoneNumberUtil::GetInstance()->GetSupportedRegions(&regions);
+    return regions.count(region) != 0;
   } catch (...) {
     return false;
   }

@@ -28,6 +28,9 @@ struct trb_phone {
  * typed digit is accounted for: nothing cut off, nothing glued on. Never throws; false also when memory runs out. */
 bool phone_parse(const char *number, const char *region, struct trb_phone *ret);
 
+/* Is it a region (ISO 3166, two capital letters) whose numbering plan is known? */
+bool phone_region_known(const char *region);
+
 #ifdef __cplusplus
 }
 #endif

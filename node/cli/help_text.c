@@ -53,7 +53,7 @@ const char help_hub_invite[] =
     "token pins headquarters' signing key: hand it over by a way you trust.\n"
     "\n"
     "  --expires TIME     90s, 15m, 24h, 7d (default 24h)\n"
-    "  --region CN        country of local phone numbers at that branch\n"
+    "  --region CN        country of local phone numbers at that branch, two capital letters\n"
     "  --area-code 021    area code of local landline numbers at that branch\n"
     "\n"
     "A new machine for a site whose machine was revoked joins with a new token for the same SITE.\n"
@@ -67,14 +67,18 @@ const char help_hub_sites[] =
 
 const char help_hub_suspend[] =
     "From now on the hub holds SITE's changes at the door; nothing is lost, the branch keeps them.\n"
-    "Takes effect on the open session at once. Undo with `hub resume`.\n";
+    "Takes effect on the open session at once. Undo with `hub resume`.\n"
+    "\n"
+    "  --dry-run   say what it would do, change nothing\n";
 
 const char help_hub_resume[] = "Takes a suspended SITE's changes again. The branch goes on by itself.\n";
 
 const char help_hub_revoke[] =
     "Shuts SITE's machine out, both ways and at once: its keys are never accepted again. Asks\n"
     "unless --yes. Prints what the machine held. To give the site a new machine:\n"
-    "  tributary hub invite DIR SITE\n";
+    "  tributary hub invite DIR SITE\n"
+    "\n"
+    "  --dry-run   say what it would do and what the machine holds, change nothing\n";
 
 const char help_hub_go[] =
     "After the hub was restored from a backup and its journal did not cover the time since, sites\n"
@@ -82,9 +86,9 @@ const char help_hub_go[] =
 
 const char help_hub_backup[] =
     "Copies hub.db to FILE while the hub runs, then verifies the copy by itself: integrity and\n"
-    "chains. Branches may forget batches only once two verified backups cover them. Run it\n"
-    "nightly (tributary-backup@.timer); its absence is an alarm. Restoring: see `Recovery` in the\n"
-    "README.\n";
+    "chains. Until then it is FILE.part; a copy that does not verify is removed. Branches may forget\n"
+    "batches only once two verified backups cover them. Run it nightly (tributary-backup@.timer); its\n"
+    "absence is an alarm. Restoring: see `Recovery` in the README.\n";
 
 const char help_branch_join[] =
     "Makes DIR with this branch's keys, redeems the token at the hub and creates replica.db. May be\n"

@@ -125,27 +125,44 @@ int cmd_hub_sites(struct cli *cli) {
   return CLI_DONE;
 }
 
-static int order(struct cli *cli, const char *word, const char *usage, json_t **ret) {
+/* Before anybody is asked whether to go on. */
+static bool is_no_hub(struct cli *cli, int *ret_code) {
+  struct trb_conf conf;
+  struct trb_error err = {0};
+  enum trb_status status = conf_load(cli->argv[0], &conf, &err);
+  if (status == TRB_OK && conf.role != TRB_ROLE_HUB)
+    status = trb_fail(&err, TRB_PEER, "%s is a branch's folder, not a hub's", cli->argv[0]);
+  if (status != TRB_OK) *ret_code = cli_failed(cli, &err);
+  return status != TRB_OK;
+}
+
+static int order(struct cli *cli, const char *word, const char *usage, bool dry, json_t **ret) {
   const char *reason = cli_option(cli, "--reason");
   int code = cli_args(cli, 2, 2, usage);
   if (code) return code;
+  if (is_no_hub(cli, &code)) return code;
   char question[160];
   snprintf(question, sizeof question, "Revoke the machine of '%.40s'? Its keys are never accepted again.",
            cli->argv[1]);
-  if (strcmp(word, "revoke") == 0 && !cli_confirm(cli, question)) {
+  if (strcmp(word, "revoke") == 0 && !dry && !cli_confirm(cli, question)) {
     fputs("tributary: not confirmed, nothing changed (--yes confirms)\n", cli->err);
     return CLI_REFUSED;
   }
-  const char *const words[] = {word, cli->argv[1], reason ? reason : ""};
+  const char *const words[] = {word, cli->argv[1], reason ? reason : "", dry ? "dry-run" : ""};
   struct trb_error err = {0};
-  return ask(cli->argv[0], 3, words, ret, &err) == TRB_OK ? CLI_DONE : cli_failed(cli, &err);
+  return ask(cli->argv[0], 4, words, ret, &err) == TRB_OK ? CLI_DONE : cli_failed(cli, &err);
 }
 
 int cmd_hub_suspend(struct cli *cli) {
   json_t *answer = NULL;
-  int code = order(cli, "suspend", "hub suspend DIR SITE [--reason TEXT]", &answer);
+  bool dry = cli_flag(cli, "--dry-run");
+  int code = order(cli, "suspend", "hub suspend DIR SITE [--reason TEXT] [--dry-run]", dry, &answer);
   if (code) return code;
-  if (!said_as_json(cli, answer))
+  if (!said_as_json(cli, answer) && dry)
+    fprintf(cli->out,
+            "'%s' would be suspended: it would keep its changes until `tributary hub resume`. Nothing changed.\n",
+            cli->argv[1]);
+  else if (!cli->json && !cli->quiet)
     fprintf(cli->out, "'%s' is suspended: it keeps its changes until `tributary hub resume`.\n", cli->argv[1]);
   json_decref(answer);
   return CLI_DONE;
@@ -153,7 +170,7 @@ int cmd_hub_suspend(struct cli *cli) {
 
 int cmd_hub_resume(struct cli *cli) {
   json_t *answer = NULL;
-  int code = order(cli, "resume", "hub resume DIR SITE [--reason TEXT]", &answer);
+  int code = order(cli, "resume", "hub resume DIR SITE [--reason TEXT]", false, &answer);
   if (code) return code;
   if (!said_as_json(cli, answer)) fprintf(cli->out, "'%s' is active again; it goes on by itself.\n", cli->argv[1]);
   json_decref(answer);
@@ -162,17 +179,22 @@ int cmd_hub_resume(struct cli *cli) {
 
 int cmd_hub_revoke(struct cli *cli) {
   json_t *answer = NULL;
-  int code = order(cli, "revoke", "hub revoke DIR SITE [--reason TEXT] [--yes]", &answer);
+  bool dry = cli_flag(cli, "--dry-run");
+  int code = order(cli, "revoke", "hub revoke DIR SITE [--reason TEXT] [--dry-run] [--yes]", dry, &answer);
   if (code) return code;
   if (!said_as_json(cli, answer)) {
     const json_t *held = json_object_get(answer, "machine_held");
-    fprintf(cli->out, "'%s' is revoked: nothing is taken from its machine or sent to it any more.\n", cli->argv[1]);
+    fprintf(cli->out, "'%s' %s revoked: nothing %s taken from its machine or sent to it any more.\n", cli->argv[1],
+            dry ? "would be" : "is", dry ? "would be" : "is");
     fprintf(cli->out,
-            "The machine held %lld rows of its own (%lld customers), and what headquarters knows of %lld "
+            "The machine %s %lld rows of its own (%lld customers), and what headquarters knows of %lld "
             "unified customers.\n",
-            (long long)node_int(held, "rows"), (long long)node_int(held, "customers"),
+            dry ? "holds" : "held", (long long)node_int(held, "rows"), (long long)node_int(held, "customers"),
             (long long)node_int(held, "unified_customers"));
-    fprintf(cli->out, "For a new machine: tributary hub invite %s %s\n", cli->argv[0], cli->argv[1]);
+    if (dry)
+      fputs("Nothing changed.\n", cli->out);
+    else
+      fprintf(cli->out, "For a new machine: tributary hub invite %s %s\n", cli->argv[0], cli->argv[1]);
   }
   json_decref(answer);
   return CLI_DONE;
@@ -181,6 +203,7 @@ int cmd_hub_revoke(struct cli *cli) {
 int cmd_hub_go(struct cli *cli) {
   int code = cli_args(cli, 1, 1, "hub go DIR [--yes]");
   if (code) return code;
+  if (is_no_hub(cli, &code)) return code;
   if (!cli_confirm(cli, "Let the branches go on, although headquarters' writes since the backup are lost?")) {
     fputs("tributary: not confirmed, nothing changed (--yes confirms)\n", cli->err);
     return CLI_REFUSED;
@@ -220,10 +243,15 @@ int cmd_hub_backup(struct cli *cli) {
   if (ask(cli->argv[0], 2, words, &answer, &err) != TRB_OK) return cli_failed(cli, &err);
   char number[24];
   snprintf(number, sizeof number, "%lld", (long long)node_int(answer, "number"));
+  code = verify_copy(cli, node_text(answer, "part"));
   json_decref(answer);
-  if ((code = verify_copy(cli, path)) != CLI_DONE) return code;
-  const char *const verified[] = {"backup-verified", path, number};
+  const char *const verified[] = {code == CLI_DONE ? "backup-verified" : "backup-refused", path, number};
   if (ask(cli->argv[0], 3, verified, &answer, &err) != TRB_OK) return cli_failed(cli, &err);
+  if (code != CLI_DONE) {
+    json_decref(answer);
+    fputs("tributary: the copy was removed; look at the hub itself: tributary verify DIR\n", cli->err);
+    return code;
+  }
   if (!said_as_json(cli, answer)) fprintf(cli->out, "%s is a verified backup (number %s).\n", path, number);
   json_decref(answer);
   return CLI_DONE;

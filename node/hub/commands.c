@@ -8,6 +8,7 @@
 #include "policy.h"
 #include "roster.h"
 #include "setaside.h"
+#include "tributary/phone.h"
 #include "writer.h"
 
 struct command_run {
@@ -38,8 +39,12 @@ static enum trb_status run_invite(struct command_run *c, struct trb_error *err) 
   int64_t seconds;
   if (!number(word(c, 2), &seconds) || seconds <= 0) return usage("invite SITE SECONDS [REGION] [AREA_CODE]", err);
   const char *region = word(c, 3), *area = word(c, 4);
-  if (strlen(region) > 7 || strlen(area) > 7)
-    return trb_fail(err, TRB_PEER, "a region is two letters (CN), an area code at most seven digits (021)");
+  if (region[0] && !phone_region_known(region))
+    return trb_fail(err, TRB_PEER,
+                    "'%.8s' is no region whose telephone numbers are known: two capital letters, such as CN or HK",
+                    region);
+  if (strlen(area) > 7 || strspn(area, "0123456789") != strlen(area))
+    return trb_fail(err, TRB_PEER, "'%.12s' is no area code: at most seven digits, such as 021", area);
   struct roster_invite invite = {.site = word(c, 1),
                                  .region = region[0] ? region : NULL,
                                  .area_code = area[0] ? area : NULL,
@@ -55,12 +60,16 @@ static enum trb_status run_invite(struct command_run *c, struct trb_error *err) 
   return TRB_OK;
 }
 
+/* ORDER SITE [REASON [dry-run]]: with dry-run everything is checked and nothing written. */
 static enum trb_status order(struct command_run *c, enum roster_state state, struct trb_error *err) {
-  enum trb_status status = roster_order(&c->w->hq, word(c, 1), state, word(c, 2), c->now_ms, err);
+  bool dry = strcmp(word(c, 3), "dry-run") == 0;
+  enum trb_status status = dry ? roster_order_check(&c->w->hq, word(c, 1), state, err)
+                               : roster_order(&c->w->hq, word(c, 1), state, word(c, 2), c->now_ms, err);
   if (status != TRB_OK) return status;
   jout_open(c->out, NULL, '{');
   jout_str(c->out, "site", word(c, 1));
   jout_str(c->out, "state", roster_state_name(state));
+  jout_bool(c->out, "dry_run", dry);
   return TRB_OK;
 }
 
@@ -164,6 +173,12 @@ static enum trb_status run_backup_verified(struct command_run *c, struct trb_err
   return backup_verified(c->w, word(c, 1), no, c->now_ms, c->out, err);
 }
 
+static enum trb_status run_backup_refused(struct command_run *c, struct trb_error *err) {
+  int64_t no;
+  if (!number(word(c, 2), &no)) return usage("backup-refused PATH NUMBER", err);
+  return backup_refused(c->w, word(c, 1), no, c->out, err);
+}
+
 static enum trb_status run_go(struct command_run *c, struct trb_error *err) {
   enum trb_status status = hq_go(&c->w->hq, err);
   if (status != TRB_OK) return status;
@@ -222,6 +237,7 @@ static const struct {
     {"backup", run_backup},
     {"go", run_go},
     {"backup-verified", run_backup_verified},
+    {"backup-refused", run_backup_refused},
     {"rotate", run_rotate},
     {"access-log", run_access_log},
 };

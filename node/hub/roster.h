@@ -43,6 +43,8 @@ struct roster_invite {
  * clone). */
 enum trb_status roster_invite(struct hq *hq, const struct hub_keys *keys, const struct roster_invite *invite,
                               int64_t now_ms, struct trb_buf *token, struct trb_error *err);
+/* Would the order be taken? Changes nothing. */
+enum trb_status roster_order_check(struct hq *hq, const char *site, enum roster_state state, struct trb_error *err);
 enum trb_status roster_order(struct hq *hq, const char *site, enum roster_state state, const char *reason,
                              int64_t now_ms, struct trb_error *err);
 /* job->join -> job->stream.incarnation, site_name, region, area_code; or job->fault and job->text with TRB_DENIED. */

@@ -137,13 +137,17 @@ static enum trb_status check_order(const char *site, const char *is, enum roster
   }
 }
 
+enum trb_status roster_order_check(struct hq *hq, const char *site, enum roster_state state, struct trb_error *err) {
+  TRB_BUF_AUTO is = {0};
+  enum trb_status status = site_state(hq->store->db, site, &is, err);
+  return status == TRB_OK ? check_order(site, trb_buf_cstr(&is), state, err) : status;
+}
+
 enum trb_status roster_order(struct hq *hq, const char *site, enum roster_state state, const char *reason,
                              int64_t now_ms, struct trb_error *err) {
   static const char *const words[] = {"invited", "open", "suspended", "revoked", "closed"};
-  TRB_BUF_AUTO is = {0};
   HQ_CHANGES_AUTO list = {0};
-  enum trb_status status = site_state(hq->store->db, site, &is, err);
-  if (status == TRB_OK) status = check_order(site, trb_buf_cstr(&is), state, err);
+  enum trb_status status = roster_order_check(hq, site, state, err);
   if (status == TRB_OK && state == ROSTER_REVOKED) status = revoke_keys(hq->store->db, &list, site, now_ms, err);
   if (status == TRB_OK && state >= ROSTER_REVOKED)
     status = withdraw_invitations(hq->store->db, &list, site, now_ms, err);

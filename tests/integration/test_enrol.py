@@ -70,6 +70,36 @@ def test_wrong_site_names_and_expiries_are_refused(world):
     assert "expires" in err
 
 
+def test_a_region_or_an_area_code_that_is_none_is_refused(world):
+    for option, value in (("--region", "XX"), ("--region", "cn"), ("--region", "China"), ("--region", "CHN"), ("--area-code", "abc"),
+                          ("--area-code", "021x"), ("--area-code", "-21"), ("--area-code", "012345678")):
+        _, err = tributary("hub", "invite", world.hub.dir, "east", f"{option}={value}", code=1)
+        assert value in err and ("region" in err or "area code" in err), err
+    assert "east" not in world.hub.sites()
+    world.hub.invite("east", "--region", "HK", "--area-code", "021")
+
+
+def test_what_has_no_node_is_said_before_anything_is_asked(world, tmp_path):
+    for words in (("go",), ("revoke", "north")):
+        _, err = tributary("hub", words[0], tmp_path / "none", *words[1:], code=1)
+        assert "--yes" not in err and "none" in err, err
+
+
+def test_a_dry_run_says_what_an_order_would_do(world):
+    north = world.branches["north"]
+    north.customer("c1", "张三", mobile(1))
+    world.in_sync()
+    for order in ("suspend", "revoke"):
+        out = world.hub.do(f"hub {order}", "north", "--dry-run")
+        assert "would be" in out and "Nothing changed" in out, out
+        assert world.hub.sites()["north"]["state"] == "active"
+    assert "1 customers" in out
+    _, err = tributary("hub", "suspend", world.hub.dir, "nowhere", "--dry-run", code=1)
+    assert "no site" in err
+    north.customer("c2", "李四", mobile(2))
+    world.in_sync()
+
+
 def test_suspend_holds_and_resume_goes_on_with_the_live_session(world):
     north = world.branches["north"]
     north.customer("c1", "张三", mobile(1))
