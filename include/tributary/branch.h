@@ -23,7 +23,8 @@ enum trb_status branch_join(const char *dir, const struct trb_token *token, int 
 enum trb_status branch_run(const char *dir, bool once, struct trb_error *err);
 /* What `status` answers (JSON; numbers are integers, times unix ms, 0 for never):
  *   role "branch", site, endpoint, connected (bool), suspended (bool), in_sync (bool: nothing unsealed, all
- * acknowledged, digests equal), marks_unsealed, sealed_sequence, acked_sequence, safe_sequence, waiting_batches,
+ * acknowledged, digests equal, no row missing here), replica_locked (bool: a client keeps others out; what is read of
+ * replica.db is as last known), marks_unsealed, sealed_sequence, acked_sequence, safe_sequence, waiting_batches,
  * waiting_changes, waiting_bytes, refused (rows), last_heard_ms, last_acked_ms, down_version, down_rows, digests_equal
  * (bool), digests: object of table name -> {rows, sum (16 hex digits)} of live rows at acked_sequence, hold: {code,
  * text} when the hub holds the stream, alarms: array of {name, text} (name: capture_damaged, outbox_growing, lock_held,

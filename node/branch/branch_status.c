@@ -44,40 +44,44 @@ static void put_bool(struct trb_buf *out, const char *name, bool value) {
 
 /* ---- in sync? ---- */
 
-static enum trb_status try_count(struct node *node, const char *sql, int64_t *ret, struct trb_error *err) {
-  enum trb_status status = TRB_AGAIN;
-  for (int i = 0; i < 200 && status == TRB_AGAIN; i++) { /* a client's commit may be under way */
-    if (i) link_wait(NULL, NULL, NULL, NULL, 0, 1, NULL);
-    status = db_get_int(node->replica.db, err, ret, sql, "");
-  }
-  return status;
-}
+#define TRIES 200 /* of a millisecond: a client's commit may be under way */
 
-static enum trb_status count_unsealed(struct node *node, int64_t *ret, struct trb_error *err) {
+/* *known: what the query gives, or stays as last known when replica.db is locked for longer (then *locked, and the next
+ * one does not wait). */
+static enum trb_status try_count(struct node *node, const char *sql, int64_t *known, bool *locked,
+                                 struct trb_error *err) {
+  int64_t count = 0;
   enum trb_status status = TRB_AGAIN;
-  for (int i = 0; i < 200 && status == TRB_AGAIN; i++) {
+  for (int i = 0; i < (*locked ? 1 : TRIES) && status == TRB_AGAIN; i++) {
     if (i) link_wait(NULL, NULL, NULL, NULL, 0, 1, NULL);
-    status = seal_unsealed(node->replica.db, node->outbox->state.late_mark, ret, err);
+    status = sql ? db_get_int(node->replica.db, err, &count, sql, "")
+                 : seal_unsealed(node->replica.db, node->outbox->state.late_mark, &count, err);
   }
-  return status;
+  *locked |= status == TRB_AGAIN;
+  if (status == TRB_OK) *known = count;
+  return status == TRB_AGAIN ? TRB_OK : status;
 }
 
 enum trb_status status_sync(struct node *node, struct node_sync *ret, struct trb_error *err) {
   const struct outbox_state *s = &node->outbox->state;
+  struct node_known *known = &node->known;
   struct uplink_status line = {0};
   struct node_sync sync = {0};
-  int64_t differing = 0;
   if (node->uplink) uplink_status(node->uplink, &line);
-  enum trb_status status = count_unsealed(node, &sync.unsealed, err);
+  enum trb_status status = try_count(node, NULL, &known->unsealed, &sync.locked, err);
   if (status == TRB_OK)
-    status = try_count(node, "SELECT count(*) FROM rejected_change WHERE reason_code = 'digest'", &differing, err);
+    status = try_count(node, "SELECT count(*) FROM rejected_change WHERE reason_code = 'digest'", &known->differing,
+                       &sync.locked, err);
   if (status != TRB_OK) return status;
+  if (sync.locked) work_lock_seen(node);
+  sync.unsealed = known->unsealed;
   sync.held = line.state == UPLINK_HELD && line.hold_code != 0;
-  sync.all_sealed = sync.unsealed == 0 && !s->want && !s->baseline;
+  sync.all_sealed = !sync.locked && sync.unsealed == 0 && !s->want && !s->baseline;
   sync.all_acked = s->acked == s->sequence;
-  sync.digests_equal = sync.all_sealed && sync.all_acked && differing == 0;
+  sync.digests_equal = sync.all_sealed && sync.all_acked && known->differing == 0;
   sync.rows_lost = work_rows_lost(node);
-  sync.in_sync = sync.digests_equal && !sync.rows_lost && !sync.held && !node->stream_pending && line.state != UPLINK_REFUSED;
+  sync.in_sync = sync.digests_equal && !sync.rows_lost && !sync.held && !node->stream_pending &&
+                 line.state != UPLINK_REFUSED;
   *ret = sync;
   return TRB_OK;
 }
@@ -201,11 +205,15 @@ struct counts {
   int64_t batches, bytes, unacked_bytes, changes, down_rows, refused;
 };
 
-static enum trb_status count_all(struct node *node, struct counts *ret, struct trb_error *err) {
+static enum trb_status count_all(struct node *node, bool locked, struct counts *ret, struct trb_error *err) {
   enum trb_status status = outbox_counts(node->outbox, &ret->batches, &ret->bytes, &ret->unacked_bytes, err);
   if (status == TRB_OK) status = waiting_changes(node, &ret->changes, err);
-  if (status == TRB_OK) status = try_count(node, "SELECT count(*) FROM _trb_down", &ret->down_rows, err);
-  if (status == TRB_OK) status = try_count(node, "SELECT count(*) FROM rejected_change", &ret->refused, err);
+  if (status == TRB_OK)
+    status = try_count(node, "SELECT count(*) FROM _trb_down", &node->known.down_rows, &locked, err);
+  if (status == TRB_OK)
+    status = try_count(node, "SELECT count(*) FROM rejected_change", &node->known.refused, &locked, err);
+  ret->down_rows = node->known.down_rows;
+  ret->refused = node->known.refused;
   return status;
 }
 
@@ -219,7 +227,7 @@ enum trb_status status_print(struct node *node, struct trb_buf *out, struct trb_
   int64_t unsure = 0;
   if (node->uplink) uplink_status(node->uplink, &line);
   enum trb_status status = status_sync(node, &sync, err);
-  if (status == TRB_OK) status = count_all(node, &counts, err);
+  if (status == TRB_OK) status = count_all(node, sync.locked, &counts, err);
   if (status != TRB_OK) return status;
   replica_position(&node->replica, epoch, &version);
   trb_buf_append_byte(out, '{');
@@ -228,6 +236,7 @@ enum trb_status status_print(struct node *node, struct trb_buf *out, struct trb_
   put_str(out, "endpoint", node->keyset.endpoints[0]);
   put_line(node, &line, &sync, out);
   put_bool(out, "in_sync", sync.in_sync);
+  put_bool(out, "replica_locked", sync.locked);
   put_int(out, "marks_unsealed", sync.unsealed);
   put_int(out, "saved", sync.unsealed);
   put_int(out, "sealed_sequence", (int64_t)s->sequence);
@@ -259,7 +268,7 @@ enum trb_status status_metrics(struct node *node, struct trb_buf *out, struct tr
   struct counts counts = {0};
   if (node->uplink) uplink_status(node->uplink, &line);
   enum trb_status status = status_sync(node, &sync, err);
-  if (status == TRB_OK) status = count_all(node, &counts, err);
+  if (status == TRB_OK) status = count_all(node, sync.locked, &counts, err);
   if (status != TRB_OK) return status;
   int64_t alarms = 0;
   status = db_get_int(node->outbox->db, err, &alarms, "SELECT count(*) FROM alarm", "");

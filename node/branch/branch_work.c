@@ -84,16 +84,22 @@ static void locked(struct node *node, int64_t *due) {
   node->retry_ms = node->retry_ms ? node->retry_ms * 2 : RETRY_MIN_MS;
   if (node->retry_ms > RETRY_MAX_MS) node->retry_ms = RETRY_MAX_MS;
   *due = now + node->retry_ms * MS;
-  if (now - node->locked_since_us < LOCKED_ALARM_US) return;
+  if (now - node->locked_since_us >= LOCKED_ALARM_US) work_lock_seen(node);
+}
+
+void work_lock_seen(struct node *node) {
   int pid = replica_lock_holder(&node->replica);
-  if (pid)
-    node_alarm(node, "lock_held",
-               "process %d has kept replica.db locked for over %d seconds: it should end its transaction", pid,
-               LOCKED_ALARM_US / (1000 * MS));
+  if (!pid) return;
+  node->lock_shown = true;
+  node_alarm(node, "lock_held",
+             "process %d keeps replica.db locked; nothing can be sealed meanwhile: it should end its transaction (COMMIT "
+             "or ROLLBACK)",
+             pid);
 }
 
 static void unlocked(struct node *node) {
-  if (node->locked_since_us && seal_now_us() - node->locked_since_us >= LOCKED_ALARM_US) node_calm(node, "lock_held");
+  if (node->lock_shown) node_calm(node, "lock_held");
+  node->lock_shown = false;
   node->locked_since_us = 0;
   node->retry_ms = 0;
 }
@@ -299,7 +305,7 @@ static enum trb_status look(struct node *node, struct trb_error *err) {
     return TRB_OK;
   }
   if (status != TRB_OK) return status;
-  if (node->locked_since_us) unlocked(node);
+  if (node->locked_since_us || node->lock_shown) unlocked(node);
   return TRB_OK;
 }
 
@@ -538,6 +544,7 @@ enum trb_status work_start(struct node *node, struct trb_error *err) {
   node->due.look = node->due.check = now;
   node->due.trim = now + TRIM_AFTER_US;
   node->scrubbed_us = now;
+  node_calm(node, "lock_held"); /* of a process of then; said again when it still is so */
   struct trb_error busy;
   enum trb_status status = check_schema(node, &busy);
   if (status == TRB_AGAIN) status = TRB_OK; /* the round does it */

@@ -34,6 +34,11 @@ struct node_due {
   int64_t check; /* the slow round: schema, clock, file replaced, alarms */
 };
 
+/* What was last read of replica.db. */
+struct node_known {
+  int64_t unsealed, differing, down_rows, refused;
+};
+
 struct node {
   char dir[NODE_PATH_MAX];
   int lock_fd;
@@ -68,12 +73,14 @@ struct node {
   uint32_t events;         /* signs of writes since the last pass */
   int64_t sealed_us;       /* when the last pass that found marks ended */
   int64_t locked_since_us; /* replica.db is locked by a client since; 0: it is not */
+  bool lock_shown;         /* the alarm about it stands */
   int64_t down_us;         /* when the last DOWN frame was applied */
   bool scrub_emptied;      /* the table that the scrub is at */
   int64_t scrubbed_us;     /* when the last whole scrub ended */
   int64_t offset_ms;       /* last measured offset that was stored */
   bool offset_known;
   int retry_ms;
+  struct node_known known; /* of replica.db, for status while it is locked */
   uint64_t passes, trimmed_passes, batches, changes, down_frames, bad_acks, locked;
 
   int inotify_fd, timer_fd, signal_fd;
@@ -112,6 +119,9 @@ bool work_sealed_all(struct node *node); /* as far as is known without a look at
 /* Rows that the shadows hold are gone from replica.db without having been deleted: the alarm about them stands. */
 bool work_rows_lost(struct node *node);
 
+/* replica.db could not be read now: the alarm names the process that keeps it locked. */
+void work_lock_seen(struct node *node);
+
 /* ---- branch_line.c ---- */
 enum trb_status line_start(struct node *node, struct trb_error *err);
 void line_stop(struct node *node);
@@ -131,6 +141,7 @@ enum trb_status rotate_confirmed(struct node *node, struct trb_error *err);
 struct node_sync {
   int64_t unsealed;
   bool all_sealed, all_acked, held, digests_equal, rows_lost, in_sync;
+  bool locked; /* replica.db could not be read: what is said of it is as last known */
 };
 enum trb_status status_sync(struct node *node, struct node_sync *ret, struct trb_error *err);
 enum trb_status status_print(struct node *node, struct trb_buf *out, struct trb_error *err);

@@ -276,10 +276,16 @@ def test_a_client_that_holds_the_lock_is_named(world):
     try:
         out = tributary("doctor", north.dir, code=None)[0]
         assert str(holder.pid) in out and "sqlite3" in out
+        status = north.status()
+        assert [a for a in status["alarms"] if a["name"] == "lock_held" and str(holder.pid) in a["text"]], status["alarms"]
+        assert status["replica_locked"] and status["marks_unsealed"] == 0 and not status["in_sync"]
+        assert 'tributary_alarm{name="lock_held"' in north.do("metrics")
     finally:
         holder.stdin.close()
         holder.wait(20)
     still_works(world, 4)
+    until(lambda: not [a for a in north.status()["alarms"] if a["name"] == "lock_held"])
+    assert not north.status()["replica_locked"]
 
 
 def test_many_deletes_at_once_wait_at_headquarters(world):
