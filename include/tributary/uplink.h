@@ -84,7 +84,8 @@ struct uplink_status {
   bool offset_measured; /* hub_minus_boot_ms is of this boot (HELLO/PONG round trips; shortest round trip wins) */
   int64_t hub_minus_boot_ms;
   uint32_t hold_code;
-  char text[401]; /* last hold or fault, for people */
+  uint32_t refused_code; /* the fault (TRB_FAULT_...) that told this node to stay away, until a WELCOME; 0: none */
+  char text[401];        /* last hold or fault, for people */
   int64_t retry_at_boot_ms;
   uint64_t bad_frames;
 };

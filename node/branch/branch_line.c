@@ -186,13 +186,33 @@ static void take_events(struct node *node, const struct trb_clock_reading *now) 
   }
 }
 
-/* *ret_full: more stands there. */
+/* The alarm outlives the daemon: a node that was turned away is not in sync because it was started anew. */
+static void show_refusal(struct node *node) {
+  struct uplink_status line;
+  uplink_status(node->uplink, &line);
+  bool yes = line.refused_code != 0;
+  if (!yes && line.state != UPLINK_ONLINE) return;
+  if (node->refused == (yes ? NODE_REFUSED_YES : NODE_REFUSED_NO)) return;
+  node->refused = yes ? NODE_REFUSED_YES : NODE_REFUSED_NO;
+  if (!yes) {
+    node_calm(node, "key_refused");
+    return;
+  }
+  bool unknown = line.refused_code == TRB_FAULT_REVOKED || line.refused_code == TRB_FAULT_GUEST;
+  const char *text = unknown ? "headquarters does not know this node's key (revoked?): ask headquarters; join again "
+                               "with a new token"
+                             : line.text;
+  node_alarm(node, "key_refused", "%s", text);
+  node_log(3, "refused: %s", text);
+}
+
 static void take_frames(struct node *node, const struct trb_clock_reading *now) {
   struct trb_slice frame;
   for (int i = 0; i < FRAMES_A_TURN && node->client; i++) {
     if (link_client_receive(node->client, &frame, NULL) != TRB_OK) return;
     node->heard_ms = now->wall_ms;
     uplink_receive(node->uplink, frame, now);
+    show_refusal(node);
   }
 }
 

@@ -80,8 +80,8 @@ enum trb_status status_sync(struct node *node, struct node_sync *ret, struct trb
   sync.all_acked = s->acked == s->sequence;
   sync.digests_equal = sync.all_sealed && sync.all_acked && known->differing == 0;
   sync.rows_lost = work_rows_lost(node);
-  sync.in_sync = sync.digests_equal && !sync.rows_lost && !sync.held && !node->stream_pending &&
-                 line.state != UPLINK_REFUSED;
+  sync.refused = line.state == UPLINK_REFUSED || work_alarm_stands(node, "key_refused");
+  sync.in_sync = sync.digests_equal && !sync.rows_lost && !sync.held && !sync.refused && !node->stream_pending;
   *ret = sync;
   return TRB_OK;
 }

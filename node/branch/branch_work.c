@@ -91,10 +91,11 @@ void work_lock_seen(struct node *node) {
   int pid = replica_lock_holder(&node->replica);
   if (!pid) return;
   node->lock_shown = true;
-  node_alarm(node, "lock_held",
-             "process %d keeps replica.db locked; nothing can be sealed meanwhile: it should end its transaction (COMMIT "
-             "or ROLLBACK)",
-             pid);
+  node_alarm(
+      node, "lock_held",
+      "process %d keeps replica.db locked; nothing can be sealed meanwhile: it should end its transaction (COMMIT "
+      "or ROLLBACK)",
+      pid);
 }
 
 static void unlocked(struct node *node) {
@@ -174,12 +175,15 @@ static enum trb_status ask_everything(struct node *node, struct trb_error *err) 
   return line_start(node, err);
 }
 
-bool work_rows_lost(struct node *node) {
+bool work_alarm_stands(struct node *node, const char *kind) {
   int64_t count = 0;
-  enum trb_status status =
-      db_get_int(node->outbox->db, NULL, &count,
-                 "SELECT count(*) FROM alarm WHERE kind LIKE 'rows_vanished:%' OR kind LIKE 'table_lost:%'", "");
+  enum trb_status status = db_get_int(node->outbox->db, NULL, &count,
+                                      "SELECT count(*) FROM alarm WHERE kind = ?1 OR kind LIKE ?1 || ':%'", "t", kind);
   return status != TRB_OK || count > 0;
+}
+
+bool work_rows_lost(struct node *node) {
+  return work_alarm_stands(node, "rows_vanished") || work_alarm_stands(node, "table_lost");
 }
 
 static enum trb_status check_schema(struct node *node, struct trb_error *err) {

@@ -56,6 +56,7 @@ struct node {
   bool connected;
   bool answered, next_curve;  /* the latest line came up; it was dialled with the hub's next CURVE key */
   int64_t heard_ms, acked_ms; /* wall */
+  enum { NODE_REFUSED_UNKNOWN, NODE_REFUSED_NO, NODE_REFUSED_YES } refused; /* as the alarm key_refused says */
 
   bool rotating, on_next_keys; /* new keys stand beside the old; they are the ones in use */
   bool rotate_sent, rotate_tried;
@@ -118,6 +119,7 @@ bool work_sealed_all(struct node *node); /* as far as is known without a look at
 
 /* Rows that the shadows hold are gone from replica.db without having been deleted: the alarm about them stands. */
 bool work_rows_lost(struct node *node);
+bool work_alarm_stands(struct node *node, const char *kind);
 
 /* replica.db could not be read now: the alarm names the process that keeps it locked. */
 void work_lock_seen(struct node *node);
@@ -140,7 +142,7 @@ enum trb_status rotate_confirmed(struct node *node, struct trb_error *err);
 /* ---- branch_status.c ---- */
 struct node_sync {
   int64_t unsealed;
-  bool all_sealed, all_acked, held, digests_equal, rows_lost, in_sync;
+  bool all_sealed, all_acked, held, digests_equal, rows_lost, refused, in_sync;
   bool locked; /* replica.db could not be read: what is said of it is as last known */
 };
 enum trb_status status_sync(struct node *node, struct node_sync *ret, struct trb_error *err);

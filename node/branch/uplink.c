@@ -468,7 +468,8 @@ enum uplink_do uplink_next(struct uplink *u, struct uplink_action *ret) {
 /* --- status --- */
 
 void uplink_status(const struct uplink *u, struct uplink_status *ret) {
-  *ret = (struct uplink_status){.state = u->state,
+  bool away = u->refused_code && u->state != UPLINK_ONLINE && u->state != UPLINK_HELD; /* while it asks again too */
+  *ret = (struct uplink_status){.state = away ? UPLINK_REFUSED : u->state,
                                 .acked_sequence = u->at.acked_sequence,
                                 .sent_sequence = u->next - 1,
                                 .safe_sequence = u->safe,
@@ -476,6 +477,7 @@ void uplink_status(const struct uplink *u, struct uplink_status *ret) {
                                 .unacked_bytes = u->unacked,
                                 .offset_measured = u->sample_count > 0,
                                 .hold_code = u->hold_code,
+                                .refused_code = u->refused_code,
                                 .retry_at_boot_ms = u->retry_at,
                                 .bad_frames = u->bad_frames};
   memcpy(ret->text, u->text, sizeof ret->text);

@@ -78,7 +78,7 @@ struct uplink {
 
   struct trb_arena arena;
   struct trb_buf out; /* the frame of the latest SEND */
-  uint32_t hold_code;
+  uint32_t hold_code, refused_code;
   char text[401];
   uint64_t bad_frames;
 };

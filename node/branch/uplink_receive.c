@@ -65,6 +65,7 @@ static void on_welcome(struct uplink *u, const struct wire_welcome *welcome) {
   u->hello_boot_ms = -1;
   if (u->state != UPLINK_ONLINE) u->online_at = u->now.boot_ms;
   u->state = UPLINK_ONLINE;
+  u->refused_code = 0;
   uplink_note(u, 0, trb_slice_str(""));
   u->send_ping = true;
   u->send_rotate = u->rotating;
@@ -203,7 +204,9 @@ static void on_fault(struct uplink *u, const struct wire_fault *fault) {
   bool later = fault->retry_ms > 0;
   int64_t delay = later && fault->retry_ms < TRB_REFUSED_MS ? (int64_t)fault->retry_ms : TRB_REFUSED_MS;
   uplink_drop_line(u, true, delay);
-  if (!later) u->state = UPLINK_REFUSED;
+  if (later) return;
+  u->state = UPLINK_REFUSED;
+  u->refused_code = (uint32_t)fault->code;
 }
 
 void uplink_receive(struct uplink *u, struct trb_slice frame, const struct trb_clock_reading *now) {

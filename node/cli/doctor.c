@@ -408,7 +408,10 @@ static void check_reach(struct doctor *d) {
       say(d, DOCTOR_OK, "reach", "", "a hub answers at %s", e);
   }
   if (tried == 0) say(d, DOCTOR_FAIL, "reach", "put it into node.ini", "no endpoint is configured");
-  if (!is_hub(d) && reached && d->status && !node_bool(d->status, "connected"))
+  if (!is_hub(d) && d->status && strcmp(node_text(d->status, "state"), "refused") == 0)
+    say(d, DOCTOR_FAIL, "session", "ask headquarters: tributary hub sites DIR; join again with a new token",
+        "headquarters does not let this node in: %s", node_text(d->status, "connection"));
+  else if (!is_hub(d) && reached && d->status && !node_bool(d->status, "connected"))
     say(d, DOCTOR_WARN, "session", "look at the daemon's log; headquarters: tributary hub sites DIR",
         "the hub can be reached, but no session is open");
 }

@@ -25,7 +25,11 @@ static void print_branch(FILE *out, const json_t *s) {
   node_ago(node_int(s, "last_heard_ms"), heard);
   fprintf(out, "branch %s: %s%s\n", node_text(s, "site"), node_bool(s, "in_sync") ? "in sync" : "not in sync",
           node_bool(s, "suspended") ? ", suspended by headquarters" : "");
-  fprintf(out, "  line             %s %s (heard %s)\n", node_bool(s, "connected") ? "up to" : "down to",
+  bool refused = strcmp(node_text(s, "state"), "refused") == 0;
+  fprintf(out, "  line             %s %s (heard %s)\n",
+          refused                     ? "refused by"
+          : node_bool(s, "connected") ? "up to"
+                                      : "down to",
           node_text(s, "endpoint"), heard);
   fprintf(out, "  saved here only  %lld changes, %lld of them in %lld sealed batches (%lld bytes)\n",
           (long long)(node_int(s, "marks_unsealed") + node_int(s, "waiting_changes")),

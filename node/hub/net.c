@@ -95,6 +95,19 @@ static enum trb_status give_session(struct daemon *d, struct net_site *site, con
   return TRB_OK;
 }
 
+static void tell_revoked(struct daemon *d, struct net_site *site, const struct link_route *route) {
+  if (site && site->told_revoked) return;
+  if (site) site->told_revoked = true;
+  struct wire_message message = {
+      .type = WIRE_fault,
+      .fault = {
+          .code = TRB_FAULT_REVOKED,
+          .text = trb_slice_str("headquarters has revoked this machine: nothing is taken from it or sent to it")}};
+  TRB_BUF_AUTO out = {0};
+  wire_encode(&message, &out);
+  if (!out.failed) link_server_send(d->server, route, trb_buf_slice(&out));
+}
+
 static enum trb_status refresh_site(struct daemon *d, const struct roster_site *known, struct trb_error *err) {
   struct net_site *site = net_site_of(d, known->no);
   if (!site) {
@@ -103,7 +116,8 @@ static enum trb_status refresh_site(struct daemon *d, const struct roster_site *
     site = net_site_of(d, known->no);
   }
   bool in = known->state == ROSTER_OPEN || known->state == ROSTER_SUSPENDED;
-  if (!in && site->session) { /* revoked: nothing goes either way from this moment */
+  if (!in && site->session) { /* revoked: nothing goes either way from this moment but that it is so */
+    if (site->routed) tell_revoked(d, site, &site->route);
     session_free(&site->session);
     site->routed = false;
   }
@@ -151,19 +165,6 @@ static bool key_is_known(const struct roster_site *known, const uint8_t key[TRB_
   return false;
 }
 
-static void tell_revoked(struct daemon *d, struct net_site *site, const struct link_frame *frame) {
-  if (site && site->told_revoked) return;
-  if (site) site->told_revoked = true;
-  struct wire_message message = {
-      .type = WIRE_fault,
-      .fault = {
-          .code = TRB_FAULT_REVOKED,
-          .text = trb_slice_str("headquarters has revoked this machine: nothing is taken from it or sent to it")}};
-  TRB_BUF_AUTO out = {0};
-  wire_encode(&message, &out);
-  if (!out.failed) link_server_send(d->server, &frame->route, trb_buf_slice(&out));
-}
-
 /* Two machines with the same keys take the line from one another. */
 static void count_flip(struct net_site *site, int64_t now_ms) {
   if (now_ms - site->flips_since_ms > 60000) {
@@ -190,7 +191,7 @@ static void site_frame(struct daemon *d, const struct link_frame *frame, int64_t
   struct net_site *site = known ? net_site_of(d, known->no) : NULL;
   /* Asked again for every message: a key may have been revoked since its connection came in (Z5). */
   if (!site || !site->session || !key_is_known(known, frame->curve_public)) {
-    tell_revoked(d, site, frame);
+    tell_revoked(d, site, &frame->route);
     return;
   }
   bool same = site->routed && site->route.len == frame->route.len &&

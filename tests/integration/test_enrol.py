@@ -115,6 +115,26 @@ def test_suspend_holds_and_resume_goes_on_with_the_live_session(world):
     assert north.row("customer", "c2") == "at headquarters"
 
 
+def said_refused(node):
+    status = until(lambda: (s := node.status())["state"] == "refused" and s)
+    assert not status["in_sync"] and not status["connected"]
+    text = "headquarters does not know this node's key (revoked?): ask headquarters; join again with a new token"
+    assert [a["text"] for a in status["alarms"] if a["name"] == "key_refused"] == [text]
+    out, _ = tributary("status", node.dir, code=3)
+    assert "not in sync" in out and "refused" in out and text in out
+    out, _ = tributary("doctor", node.dir, code=1)
+    assert text in out and "session" in out
+
+
+def test_a_branch_revoked_while_nothing_is_written_hears_of_it_at_once(world):
+    north = world.branches["north"]
+    north.customer("c1", "张三", mobile(1))
+    world.in_sync()
+    world.hub.do("hub revoke", "north", "--yes")
+    until(lambda: not north.status()["in_sync"], 5)
+    said_refused(north)
+
+
 def test_revoke_shuts_the_live_session_both_ways(world, tmp_path):
     north, south = world.branches["north"], world.branches["south"]
     north.customer("c1", "张三", mobile(1))
@@ -130,11 +150,15 @@ def test_revoke_shuts_the_live_session_both_ways(world, tmp_path):
     assert world.hub.query("SELECT count(*) FROM customer WHERE id = 'c2'") == [(0,)]
     assert world.hub.query("SELECT count(*) FROM customer") == [(before[0][0] + 1,)]
     assert world.hub.sites()["north"]["state"] == "revoked"
+    said_refused(north)
     # Even restarted it stays out; a new machine takes the site over.
     north.stop()
     north.start()
     tributary("status", north.dir, "--wait", "2", code=3)
+    said_refused(north)
+    assert north.said().count("does not know this node's key") == 2  # once a start
     north.stop()
+    assert not north.status()["in_sync"]
     world.branches.pop("north")
     token = world.hub.invite("north")
     tributary("branch", "join", tmp_path / "new", token)

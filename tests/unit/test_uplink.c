@@ -626,6 +626,8 @@ static void faults_say_how_long_to_stay_away(void **state) {
   expect(f, UPLINK_IDLE);
   later(f, 1);
   expect(f, UPLINK_CONNECT);
+  expect_state(f, UPLINK_REFUSED); /* until it is let in */
+  assert_int_equal(status_of(f).refused_code, TRB_FAULT_REVOKED);
   uplink_connected(f->u, &f->now);
   expect_send(f, WIRE_hello);
   receive(f, &(struct wire_message){.type = WIRE_fault, .fault = {.code = TRB_FAULT_RATE, .retry_ms = 7000}});
