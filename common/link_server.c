@@ -4,6 +4,7 @@
  * that it calls User-Id, show up on its messages. So the User-Id that our handler gives is "NONCE KEY USER" with a
  * nonce of this server, and a message whose User-Id does not start so is dropped: no handler, no messages. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -205,6 +206,9 @@ static bool frame_sender(struct link_server *server, struct link_frame *ret) {
   const char *user = id + nonce_len + 1 + key_len + 1;
   if (!trb_unhex(hex, ret->curve_public, TRB_KEY_BYTES) || strlen(user) >= sizeof ret->user) return false;
   memcpy(ret->user, user, strlen(user) + 1);
+  /* libzmq's own, from the socket: of what a peer calls itself in its handshake nothing takes its place. */
+  const char *address = zmq_msg_gets(&server->body, "Peer-Address");
+  snprintf(ret->address, sizeof ret->address, "%s", address ? address : "");
   return true;
 }
 

@@ -38,7 +38,8 @@ struct link_frame {
   char user[TRB_LINK_USER_MAX]; /* given when the connection was let in: revocation is checked by the caller, per frame
                                    (Z5) */
   uint8_t curve_public[TRB_KEY_BYTES]; /* of the connection, for guests and rotation (ZAP metadata) */
-  struct trb_slice body;               /* borrowed until the next receive */
+  char address[64];      /* of the peer, as text; empty where there is none */
+  struct trb_slice body; /* borrowed until the next receive */
 };
 /* Binds inproc://zeromq.zap.01 and then the endpoint; "tcp://...:0" or ":*" chooses a port (see link_server_endpoint).
  */

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "buckets.h"
 #include "roster.h"
 #include "tributary/control.h"
 #include "tributary/link.h"
@@ -17,13 +18,15 @@ enum {
   DAEMON_WRITER_BYTES = 256 << 20, /* decoded batches that wait for the writer */
   DAEMON_QUEUE_JOBS = 65536,
   DAEMON_TICK_MS = 1000,
-  DAEMON_RETRY_MS = 2000,       /* jobs of sessions that could not be done */
-  DAEMON_FRAMES_PER_TURN = 500, /* before other inputs get their turn */
-  DAEMON_FLIPS_MAX = 20,        /* lines of one site taking turns within a minute: a clone */
-  DAEMON_GUEST_SLOTS = 1024,
+  DAEMON_RETRY_MS = 2000,        /* jobs of sessions that could not be done */
+  DAEMON_FRAMES_PER_TURN = 500,  /* before other inputs get their turn */
+  DAEMON_FLIPS_MAX = 20,         /* lines of one site taking turns within a minute: a clone */
+  DAEMON_ADDRESSES = 1024,       /* remembered for each of the limits below; the one not heard of for longest goes */
   DAEMON_GUEST_BURST = 10,       /* connections of unknown keys from one address at once .. */
   DAEMON_GUEST_REFILL_MS = 2000, /* .. and one more each so often */
-  DAEMON_JOINS_PER_SECOND = 20,  /* over all addresses */
+  DAEMON_JOIN_BURST = 10,        /* messages of unknown keys from one address; a town's branches may share one */
+  DAEMON_JOIN_REFILL_MS = 1000,
+  DAEMON_JOINS_PER_SECOND = 20, /* over all addresses: each costs a signature and a commit */
 };
 
 struct net_site { /* one enrolled site, by number */
@@ -36,11 +39,6 @@ struct net_site { /* one enrolled site, by number */
   int64_t flips_since_ms;
   bool cloned;                                               /* two lines take turns */
   int64_t down_retry_ms, attach_retry_ms, snapshot_retry_ms; /* 0: none due */
-};
-struct guest_slot { /* token bucket of one address */
-  char address[64];
-  int tokens;
-  int64_t refilled_ms;
 };
 struct worker {
   pthread_t thread;
@@ -65,7 +63,7 @@ struct daemon {
 
   struct net_site **sites; /* owned, by number */
   size_t site_cap;
-  struct guest_slot *guests; /* owned, DAEMON_GUEST_SLOTS */
+  struct buckets *guests, *joiners; /* owned: connections, and messages, of unknown keys */
   int joins;
   int64_t joins_since_ms, ticked_ms;
 

@@ -185,7 +185,8 @@ static void close_all(struct daemon *d) {
     free(d->sites[i]);
   }
   free(d->sites);
-  free(d->guests);
+  buckets_free(&d->guests);
+  buckets_free(&d->joiners);
   roster_free(&d->roster);
   if (d->to_net) {
     queue_close(d->to_net);

@@ -15,32 +15,6 @@ int64_t net_now_ms(void) { return writer_now_ms(); }
 
 /* ---- admission ---- */
 
-static uint32_t address_hash(const char *address) {
-  uint32_t h = 2166136261u;
-  for (; *address; address++) h = (h ^ (uint8_t)*address) * 16777619u;
-  return h;
-}
-
-/* A bucket an address; an address that hashes to another's slot takes it over when that one is full again. */
-static bool guest_admitted(struct daemon *d, const char *address) {
-  int64_t now_ms = net_now_ms();
-  struct guest_slot *slot = &d->guests[address_hash(address) % DAEMON_GUEST_SLOTS];
-  int64_t earned = (now_ms - slot->refilled_ms) / DAEMON_GUEST_REFILL_MS;
-  bool full = earned + slot->tokens >= DAEMON_GUEST_BURST;
-  if (full || earned < 0) slot->tokens = DAEMON_GUEST_BURST;
-  if (full || earned < 0 || !slot->address[0]) {
-    snprintf(slot->address, sizeof slot->address, "%s", address);
-    slot->refilled_ms = now_ms;
-    if (!full) slot->tokens = DAEMON_GUEST_BURST;
-  } else if (earned > 0) {
-    slot->tokens += (int)earned;
-    slot->refilled_ms += earned * DAEMON_GUEST_REFILL_MS;
-  }
-  if (slot->tokens <= 0) return false;
-  slot->tokens--;
-  return true;
-}
-
 static bool authorise(void *arg, const uint8_t curve_public[TRB_KEY_BYTES], const char *address,
                       char ret_user[TRB_LINK_USER_MAX]) {
   struct daemon *d = arg;
@@ -50,7 +24,7 @@ static bool authorise(void *arg, const uint8_t curve_public[TRB_KEY_BYTES], cons
     return true;
   }
   snprintf(ret_user, TRB_LINK_USER_MAX, "%s", TRB_LINK_GUEST);
-  return guest_admitted(d, address ? address : "");
+  return buckets_take(d->guests, address ? address : "", net_now_ms());
 }
 
 /* ---- sites ---- */
@@ -274,8 +248,9 @@ static void take_commands(struct daemon *d) {
 }
 
 enum trb_status net_open(struct daemon *d, struct trb_error *err) {
-  d->guests = calloc(DAEMON_GUEST_SLOTS, sizeof *d->guests);
-  if (!d->guests) return trb_fail(err, TRB_NOMEM, "out of memory");
+  d->guests = buckets_new(DAEMON_ADDRESSES, DAEMON_GUEST_BURST, DAEMON_GUEST_REFILL_MS);
+  d->joiners = buckets_new(DAEMON_ADDRESSES, DAEMON_JOIN_BURST, DAEMON_JOIN_REFILL_MS);
+  if (!d->guests || !d->joiners) return trb_fail(err, TRB_NOMEM, "out of memory");
   enum trb_status status = net_reload_roster(d, err);
   if (status == TRB_OK) status = link_context_new(&d->context, err);
   if (status == TRB_OK)

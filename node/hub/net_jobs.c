@@ -104,8 +104,10 @@ static void fault(struct daemon *d, const struct link_route *route, enum trb_fau
   send_to(d, route, &message);
 }
 
-static bool join_allowed(struct daemon *d) {
+/* First the address's own share: one that asks for too much must not use up what is there for all. */
+static bool join_allowed(struct daemon *d, const char *address) {
   int64_t now_ms = net_now_ms();
+  if (!buckets_take(d->joiners, address, now_ms)) return false;
   if (now_ms - d->joins_since_ms >= 1000 || now_ms < d->joins_since_ms) {
     d->joins_since_ms = now_ms;
     d->joins = 0;
@@ -133,7 +135,7 @@ static void send_join(struct daemon *d, const struct link_frame *frame, const st
 void jobs_guest(struct daemon *d, const struct link_frame *frame) {
   struct wire_message message;
   d->guest_frames++;
-  if (!join_allowed(d)) { /* silence would look like a broken line */
+  if (!join_allowed(d, frame->address)) { /* silence would look like a broken line */
     fault(d, &frame->route, TRB_FAULT_RATE, 5000, "too many attempts at once: try again in a moment");
     return;
   }

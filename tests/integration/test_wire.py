@@ -4,6 +4,7 @@ Each case ends the same way: the hub is up, its memory did not grow beyond a bou
 import os
 import random
 import struct
+import threading
 import time
 
 import msgpack
@@ -269,6 +270,30 @@ def test_guessing_tokens_is_slowed_down(hub_world):
         except TimeoutError:
             codes.append(6)
     assert 6 in codes and len(codes) < 200, codes[-5:]
+
+
+def test_one_address_that_floods_does_not_keep_others_from_joining(hub_world, monkeypatch):
+    invitation = hub_world.hub.invite("far")
+    token, here = wire.parse_token(invitation), wire.Line
+    over = threading.Event()
+
+    def flood():
+        line = here(token["endpoints"][0], token["curve_public"], os.urandom(32))
+        while not over.is_set():
+            for _ in range(50):
+                line.send("ping", wall_ms=1, boot_ms=1, boot_id=bytes(16), backlog=0)
+            time.sleep(0.05)
+        line.close()
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        time.sleep(1)
+        monkeypatch.setattr(wire, "Line", lambda endpoint, *keys: here(endpoint.replace("tcp://", "tcp://127.0.0.2:0;"), *keys))
+        wire.Branch.join(invitation, 5000)
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_a_peer_that_never_reads_does_not_hold_others_up(hub_world, peer):

@@ -128,6 +128,7 @@ static void server_receive_names_the_authorised_user_and_its_key(void **state) {
   assert_int_equal(link_client_send(client, trb_slice_str("你好")), TRB_OK);
   assert_true(server_receive(hub, &frame, 3000));
   assert_string_equal(frame.user, "shanghai");
+  assert_string_equal(frame.address, "127.0.0.1");
   assert_memory_equal(frame.curve_public, mine.public_key, TRB_KEY_BYTES);
   assert_true(trb_slice_equal(frame.body, trb_slice_str("你好")));
   assert_int_equal(link_server_send(hub->server, &frame.route, trb_slice_str("answer")), TRB_OK);
