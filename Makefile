@@ -40,7 +40,6 @@ SQL_SRC := $(wildcard node/sql/*.sql)
 LIB_OBJ := $(C_SRC:%.c=$(B)/%.o) $(CC_SRC:%.cc=$(B)/%.o) $(SQL_SRC:%.sql=$(B)/%.sql.o)
 LIB := $(B)/libtributary.a
 BIN := $(B)/tributary
-UNIT := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all
 all: $(BIN) ## the program, build/gcc/tributary (VARIANT=clang|asan|tsan: others)
@@ -64,10 +63,6 @@ $(B)/%.sql.c: %.sql
 $(B)/%.sql.o: $(B)/%.sql.c
 	$(CC) -std=c11 $(OPT) -fPIE -c -o $@ $<
 .PRECIOUS: $(B)/%.sql.c
-
-$(B)/tests/%: tests/unit/%.c $(LIB)
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -Itests -MMD -MP $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS) -lcmocka
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 

@@ -8,7 +8,7 @@ $(B)/tests/%: tests/unit/%.c $(LIB)
 # Everything a change must pass before it is landed. Each step is a make of its own, so that the first failure is the last line.
 .PHONY: test
 test: export TRB_NO_SKIP ?= $(if $(filter 0,$(shell id -u)),1)
-test: ## builds with gcc and clang, unit and integration tests, short fuzz and crash runs, ASan
+test: deps ## builds with gcc and clang, unit and integration tests, short fuzz and crash runs, ASan
 	@$(MAKE) -s -j2 all unit-build VARIANT=gcc
 	@$(MAKE) -s -j2 all unit-build VARIANT=clang
 	@$(MAKE) -s unit VARIANT=gcc
