@@ -261,37 +261,18 @@ enum trb_status status_print(struct node *node, struct trb_buf *out, struct trb_
 
 /* ---- metrics ---- */
 
+/* What is a fact about the node comes from its status; node/cli/metrics.c says of each counter what it means. */
 enum trb_status status_metrics(struct node *node, struct trb_buf *out, struct trb_error *err) {
-  const struct outbox_state *s = &node->outbox->state;
   struct uplink_status line = {0};
-  struct node_sync sync;
-  struct counts counts = {0};
   if (node->uplink) uplink_status(node->uplink, &line);
-  enum trb_status status = status_sync(node, &sync, err);
-  if (status == TRB_OK) status = count_all(node, sync.locked, &counts, err);
-  if (status != TRB_OK) return status;
-  int64_t alarms = 0;
-  status = db_get_int(node->outbox->db, err, &alarms, "SELECT count(*) FROM alarm", "");
   trb_buf_append_byte(out, '{');
-  put_int(out, "branch_connected", line.state == UPLINK_ONLINE);
-  put_int(out, "branch_in_sync", sync.in_sync);
-  put_int(out, "branch_marks_unsealed", sync.unsealed);
-  put_int(out, "branch_sealed_sequence", (int64_t)s->sequence);
-  put_int(out, "branch_acked_sequence", (int64_t)s->acked);
-  put_int(out, "branch_waiting_batches", (int64_t)(s->sequence - s->acked));
-  put_int(out, "branch_waiting_bytes", counts.unacked_bytes);
-  put_int(out, "branch_outbox_bytes", counts.bytes);
-  put_int(out, "branch_down_rows", counts.down_rows);
-  put_int(out, "branch_refused_rows", counts.refused);
-  put_int(out, "branch_alarms", alarms);
-  put_int(out, "branch_last_heard_ms", node->heard_ms);
-  put_int(out, "branch_seal_passes_total", (int64_t)node->passes);
-  put_int(out, "branch_batches_sealed_total", (int64_t)node->batches);
-  put_int(out, "branch_changes_sealed_total", (int64_t)node->changes);
-  put_int(out, "branch_down_frames_total", (int64_t)node->down_frames);
-  put_int(out, "branch_bad_frames_total", (int64_t)line.bad_frames);
-  put_int(out, "branch_bad_acks_total", (int64_t)node->bad_acks);
-  put_int(out, "branch_locked_total", (int64_t)node->locked);
+  put_int(out, "seal_passes_total", (int64_t)node->passes);
+  put_int(out, "batches_sealed_total", (int64_t)node->batches);
+  put_int(out, "changes_sealed_total", (int64_t)node->changes);
+  put_int(out, "down_frames_total", (int64_t)node->down_frames);
+  put_int(out, "bad_frames_total", (int64_t)line.bad_frames);
+  put_int(out, "bad_acks_total", (int64_t)node->bad_acks);
+  put_int(out, "locked_total", (int64_t)node->locked);
   trb_buf_append_byte(out, '}');
-  return status;
+  return out->failed ? trb_fail(err, TRB_NOMEM, "out of memory") : TRB_OK;
 }

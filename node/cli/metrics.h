@@ -6,7 +6,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* status: what the node answers to "status"; counters: to "metrics" (one flat object; see hub.h). */
+/* status: what the node answers to "status"; counters: to "metrics" (one flat object; see hub.h). A member that the
+ * table in metrics.c does not name is not shown. */
 void metrics_render(const json_t *status, const json_t *counters, FILE *out);
 
 #endif

@@ -77,7 +77,7 @@ struct daemon {
   pthread_mutex_t accepted_mutex;
   struct worker_keys accepted;
 
-  uint64_t frames, guest_frames, joins_refused, control_commands;
+  uint64_t guest_frames, joins_refused, control_commands;
 };
 
 /* net.c */

@@ -191,7 +191,6 @@ static enum trb_status receive_frames(struct daemon *d, bool *ret_more, struct t
     enum trb_status status = link_server_receive(d->server, &frame, err);
     if (status == TRB_AGAIN) return TRB_OK;
     if (status != TRB_OK) return status;
-    d->frames++;
     if (strcmp(frame.user, TRB_LINK_GUEST) == 0 || is_join(frame.body))
       jobs_guest(d, &frame);
     else

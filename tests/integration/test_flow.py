@@ -207,6 +207,26 @@ def test_the_daily_backup_works_again_after_a_day_on_which_it_failed(world, tmp_
     assert len(day(0)) == 4
 
 
+def check_metrics(node):
+    """Prometheus text: each metric once with a text of its own, conventional names, and everything that the node counts."""
+    text = node.do("metrics")
+    assert "# TYPE tributary_in_sync gauge\ntributary_in_sync 1\n" in text
+    helps, types, series = re.findall(r"^# HELP (\S+) (.*)$", text, re.M), dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M)), []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            series.append(re.fullmatch(r"([a-z_]+(?:\{[^}]*\})?) ([0-9.]+)", line)[1])
+    assert len(helps) == len(types) == len({name for name, _ in helps}) == len({words for _, words in helps})
+    assert len(series) == len(set(series)) and {name.split("{")[0] for name in series} == set(types)
+    assert all((kind == "counter") == name.endswith("_total") for name, kind in types.items()), types
+    assert not [name for name in types if re.search(r"_(ms|us|milliseconds|microseconds|kib|mib)$", name)]
+    assert all(words.endswith(".") and len(words) > 10 for _, words in helps)
+    counted = {"hub": {"batches_committed_total": 2, "changes_committed_total": 4, "forks_total": 0, "frames_dropped_total": 0, "verify_queue_jobs": 0},
+               "branch": {"batches_sealed_total": 1, "changes_sealed_total": 2, "bad_acks_total": 0, "bad_frames_total": 0}}
+    for name, value in counted[node.role].items():
+        assert f"\ntributary_{name} {value}\n" in text, text
+    assert len(types) >= {"hub": 41, "branch": 24}[node.role], sorted(types)
+
+
 def test_verify_and_doctor_and_metrics_of_a_healthy_world(world):
     for name, branch in world.branches.items():
         branch.customer("c1", "张三", mobile(1))
@@ -215,8 +235,7 @@ def test_verify_and_doctor_and_metrics_of_a_healthy_world(world):
         node.do("verify")
         checks = json.loads(node.do("doctor", "--json"))
         assert checks["failed"] == 0, [c for c in checks["checks"] if c["result"] == "FAIL"]
-        text = node.do("metrics")
-        assert "# TYPE tributary_in_sync gauge\ntributary_in_sync 1\n" in text
+        check_metrics(node)
     # Wrong after a change behind the hub's back: verify finds it.
     world.hub.stop()
     db = sqlite3.connect(f"{world.hub.dir}/hub.db")

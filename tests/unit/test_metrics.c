@@ -35,17 +35,29 @@ static void metrics_render_shows_a_branch(void **state) {
   char *text = render(
       "{\"role\":\"branch\",\"site\":\"bund\",\"connected\":true,\"in_sync\":false,\"waiting_bytes\":9007199254740993,"
       "\"last_heard_ms\":1500}",
-      "{\"sealed_total\":7,\"lag_seconds\":0.5,\"BAD name\":1,\"text\":\"x\"}");
+      "{\"batches_sealed_total\":7,\"in_sync\":1,\"forks_total\":3,\"BAD name\":1,\"locked_total\":\"x\"}");
   assert_non_null(strstr(text, "tributary_info{role=\"branch\",version=\"" TRB_VERSION "\",name=\"bund\"} 1\n"));
   assert_non_null(strstr(text, "# TYPE tributary_connected gauge\ntributary_connected 1\n"));
   assert_non_null(strstr(text, "\ntributary_in_sync 0\n"));
+  assert_int_equal(count(text, "\ntributary_in_sync "), 1);
   assert_non_null(strstr(text, "\ntributary_waiting_bytes 9007199254740993\n"));
   assert_non_null(strstr(text, "\ntributary_last_heard_timestamp_seconds 1.500\n"));
-  assert_non_null(strstr(text, "# TYPE tributary_sealed_total counter\ntributary_sealed_total 7\n"));
-  assert_non_null(strstr(text, "# TYPE tributary_lag_seconds gauge\ntributary_lag_seconds 0.5\n"));
+  assert_non_null(strstr(text, "# TYPE tributary_batches_sealed_total counter\ntributary_batches_sealed_total 7\n"));
   assert_null(strstr(text, "BAD"));
-  assert_null(strstr(text, "tributary_text"));
+  assert_null(strstr(text, "forks"));                     /* headquarters' */
+  assert_null(strstr(text, "locked"));                    /* not a number */
   assert_null(strstr(text, "tributary_sealed_sequence")); /* absent is not zero */
+  free(text);
+}
+
+static void metrics_render_shows_headquarters_in_base_units(void **state) {
+  (void)state;
+  char *text = render("{\"role\":\"hub\",\"name\":\"x\",\"in_sync\":true,\"last_backup_ms\":1790000000123}",
+                      "{\"last_commit_us\":449,\"forks_total\":3,\"locked_total\":5}");
+  assert_non_null(strstr(text, "\ntributary_last_backup_timestamp_seconds 1790000000.123\n"));
+  assert_non_null(strstr(text, "# TYPE tributary_last_commit_seconds gauge\ntributary_last_commit_seconds 0.000449\n"));
+  assert_non_null(strstr(text, "# TYPE tributary_forks_total counter\ntributary_forks_total 3\n"));
+  assert_null(strstr(text, "locked"));
   free(text);
 }
 
@@ -71,6 +83,7 @@ static void metrics_render_keeps_samples_of_a_metric_together_and_escapes_labels
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(metrics_render_shows_a_branch),
+      cmocka_unit_test(metrics_render_shows_headquarters_in_base_units),
       cmocka_unit_test(metrics_render_keeps_samples_of_a_metric_together_and_escapes_labels),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
