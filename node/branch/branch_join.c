@@ -22,6 +22,8 @@ struct join {
   struct node_keys keys;
   int64_t until_us;
   bool reached; /* the hub's machine answered at all */
+  bool open;    /* a JOIN was sent and no refusal came: the token may be redeemed, only these keys can repeat it */
+  bool made_folder, made_lock, made_keys; /* by this attempt: taken away when it fails before that */
   /* JOINED */
   bool joined;
   char site[TRB_SITE_BYTES_MAX + 1], region[9], area_code[9], endpoint[TRB_ENDPOINT_BYTES_MAX + 1];
@@ -31,9 +33,10 @@ struct join {
 
 /* ---- the directory ---- */
 
-static enum trb_status make_folder(const char *dir, struct trb_error *err) {
-  const char *network = NULL;
-  if (mkdir(dir, 0700) != 0 && errno != EEXIST) return trb_fail(err, TRB_STORE, "cannot make %s: %m", dir);
+static enum trb_status make_folder(struct join *join, struct trb_error *err) {
+  const char *network = NULL, *dir = join->dir;
+  join->made_folder = mkdir(dir, 0700) == 0;
+  if (!join->made_folder && errno != EEXIST) return trb_fail(err, TRB_STORE, "cannot make %s: %m", dir);
   if (access(dir, W_OK | X_OK) != 0) return trb_fail(err, TRB_STORE, "cannot write in %s: %m", dir);
   if (file_on_network(dir, &network))
     return trb_fail(err, TRB_DENIED,
@@ -54,7 +57,34 @@ static enum trb_status refuse_node(const char *dir, struct trb_error *err) {
 
 static enum trb_status keys_for(struct join *join, struct trb_error *err) {
   enum trb_status status = node_load_keys(join->dir, "", &join->keys, err);
-  return status == TRB_ABSENT ? node_make_keys(join->dir, "", &join->keys, err) : status;
+  if (status != TRB_ABSENT) return status;
+  join->made_keys = true;
+  return node_make_keys(join->dir, "", &join->keys, err);
+}
+
+static enum trb_status lock_folder(struct join *join, int *ret_fd, struct trb_error *err) {
+  char path[NODE_PATH_MAX];
+  enum trb_status status = node_path(join->dir, "lock", path, err);
+  bool absent = status == TRB_OK && access(path, F_OK) != 0;
+  if (status == TRB_OK) status = file_lock(join->dir, ret_fd, err);
+  join->made_lock = absent && status == TRB_OK;
+  return status;
+}
+
+static void take_away(const struct join *join, const char *name) {
+  char path[NODE_PATH_MAX];
+  if (node_path(join->dir, name, path, NULL) == TRB_OK) remove(path); /* a folder goes only when it is empty */
+}
+
+/* DIR as it was before. While the lock is held. */
+static void undo(const struct join *join) {
+  if (join->made_keys) {
+    take_away(join, "keys/sign");
+    take_away(join, "keys/curve");
+    take_away(join, "keys");
+  }
+  if (join->made_lock) take_away(join, "lock");
+  if (join->made_folder) rmdir(join->dir);
 }
 
 /* ---- the conversation ---- */
@@ -96,9 +126,10 @@ static enum trb_status on_joined(struct join *join, const struct wire_joined *jo
   return join->joined ? TRB_OK : trb_fail(err, TRB_NOMEM, "out of memory");
 }
 
-static enum trb_status on_fault(const struct wire_fault *fault, struct trb_error *err) {
+static enum trb_status on_fault(struct join *join, const struct wire_fault *fault, struct trb_error *err) {
   int len = fault->text.len < 300 ? (int)fault->text.len : 300;
   const char *text = fault->text.len ? (const char *)fault->text.data : "";
+  join->open &= fault->code == TRB_FAULT_RATE; /* the hub would have answered these keys as before */
   switch (fault->code) {
     case TRB_FAULT_TOKEN_UNKNOWN:
       return trb_fail(err, TRB_DENIED, "headquarters does not know this token (%.*s): ask for a new one", len, text);
@@ -123,7 +154,7 @@ static enum trb_status on_frame(struct join *join, struct trb_slice frame, struc
   struct wire_message message;
   if (wire_decode(frame, &message, NULL) != TRB_OK) return TRB_AGAIN;
   if (message.type == WIRE_joined) return on_joined(join, &message.joined, err);
-  return message.type == WIRE_fault ? on_fault(&message.fault, err) : TRB_AGAIN;
+  return message.type == WIRE_fault ? on_fault(join, &message.fault, err) : TRB_AGAIN;
 }
 
 static int left_ms(int64_t until_us) {
@@ -135,6 +166,7 @@ static int left_ms(int64_t until_us) {
 static enum trb_status talk(struct join *join, struct link_client *client, struct trb_slice hello, int64_t until_us,
                             struct trb_error *err) {
   struct trb_slice frame;
+  bool before = join->open;
   for (bool sent = false; seal_now_us() < until_us;) {
     for (enum link_event event; (event = link_client_event(client)) != LINK_NONE;) {
       if (event == LINK_REFUSED)
@@ -143,12 +175,15 @@ static enum trb_status talk(struct join *join, struct link_client *client, struc
                         "more newcomers now. Try again in a minute");
       if (event == LINK_DISCONNECTED) return trb_fail(err, TRB_AGAIN, "the connection to the hub ended");
       join->reached = true;
+      before = join->open;
       sent = link_client_send(client, hello) == TRB_OK;
+      join->open |= sent;
       if (!sent) return trb_fail(err, TRB_AGAIN, "the connection to the hub ended");
     }
     enum trb_status status = TRB_AGAIN;
     while (status == TRB_AGAIN && link_client_receive(client, &frame, NULL) == TRB_OK)
       status = on_frame(join, frame, err);
+    if (status == TRB_FULL) join->open = before; /* this one was not looked at */
     if (status != TRB_AGAIN) return status;
     if (link_wait(NULL, client, NULL, NULL, 0, left_ms(until_us), err) != TRB_OK) return TRB_STORE;
   }
@@ -252,12 +287,13 @@ static enum trb_status store(const struct join *join, struct trb_error *err) {
 
 static enum trb_status enrol(struct join *join, struct trb_error *err) {
   int lock = -1;
-  enum trb_status status = make_folder(join->dir, err);
+  enum trb_status status = make_folder(join, err);
   if (status == TRB_OK) status = refuse_node(join->dir, err);
-  if (status == TRB_OK) status = file_lock(join->dir, &lock, err);
+  if (status == TRB_OK) status = lock_folder(join, &lock, err);
   if (status == TRB_OK) status = keys_for(join, err);
   if (status == TRB_OK) status = ask_hub(join, err);
   if (status == TRB_OK) status = store(join, err);
+  if (status != TRB_OK && !join->open) undo(join);
   if (lock >= 0) close(lock);
   return status;
 }

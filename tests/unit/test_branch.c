@@ -11,6 +11,8 @@
 
 /* ---- a hub of one site ---- */
 
+#define TINY_SILENT UINT32_MAX /* takes it and does not say so */
+
 struct tiny {
   struct link_context *context;
   struct link_server *server;
@@ -22,7 +24,7 @@ struct tiny {
   bool enrolled;
   struct link_route route;
   bool routed;
-  uint32_t fault; /* answer to JOIN */
+  uint32_t fault; /* answer to JOIN, or TINY_SILENT */
   uint8_t incarnation[TRB_INCARNATION_BYTES], last_hash[TRB_HASH_BYTES];
   uint64_t acked;
   uint32_t joins, hellos, batches, baselines, streams, rotations, down_acks, changes, guests;
@@ -61,7 +63,7 @@ static void on_join(struct tiny *t, const struct link_frame *frame, const struct
   wire_join_signed(join, &covered);
   assert_true(crypto_verify(join->sign_public, TRB_DOMAIN_JOIN, trb_buf_slice(&covered), join->proof));
   assert_memory_equal(join->secret, t->token.secret, 32);
-  if (t->fault) {
+  if (t->fault && t->fault != TINY_SILENT) {
     answer.type = WIRE_fault;
     answer.fault = (struct wire_fault){.code = t->fault, .text = trb_slice_str("no")};
     reply(t, &frame->route, &answer);
@@ -71,6 +73,7 @@ static void on_join(struct tiny *t, const struct link_frame *frame, const struct
   memcpy(t->site_curve, join->curve_public, TRB_KEY_BYTES);
   memcpy(t->site_sign, join->sign_public, TRB_KEY_BYTES);
   t->enrolled = true;
+  if (t->fault == TINY_SILENT) return;
   sealed_keys(t, &keys);
   answer.type = WIRE_joined;
   answer.joined = (struct wire_joined){.site = trb_slice_str("north"),
@@ -378,21 +381,40 @@ static void branch_join_is_the_same_machine_when_it_is_repeated(void **state) {
 
 static void branch_join_says_why_it_was_refused(void **state) {
   struct tiny *t = *state;
-  char path[128];
+  char path[128], keys[128], lock[128];
   snprintf(path, sizeof path, "%s/replica.db", t->dir);
+  snprintf(keys, sizeof keys, "%s/keys", t->dir);
+  snprintf(lock, sizeof lock, "%s/lock", t->dir);
   static const uint32_t faults[] = {TRB_FAULT_TOKEN_UNKNOWN, TRB_FAULT_TOKEN_EXPIRED, TRB_FAULT_TOKEN_USED,
                                     TRB_FAULT_REVOKED};
   for (size_t i = 0; i < 4; i++) {
     t->fault = faults[i];
     assert_int_equal(serve_child(t, child_join(t)), TRB_DENIED);
     assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_not_equal(access(keys, F_OK), 0); /* DIR as it was */
+    assert_int_not_equal(access(lock, F_OK), 0);
+    assert_int_equal(access(t->dir, F_OK), 0);
   }
   t->fault = TRB_FAULT_RATE;
   assert_int_equal(serve_child(t, child_join(t)), TRB_AGAIN);
+  assert_int_not_equal(access(keys, F_OK), 0);
   t->fault = 0;
   memset(t->token.root_public, 9, TRB_KEY_BYTES); /* a hub that cannot show the root's signature */
   assert_int_equal(serve_child(t, child_join(t)), TRB_DENIED);
   assert_int_not_equal(access(path, F_OK), 0);
+  assert_int_equal(access(keys, F_OK), 0); /* it took the token: only these keys can repeat that */
+}
+
+static void branch_join_keeps_its_keys_when_no_answer_came(void **state) {
+  struct tiny *t = *state;
+  char path[128];
+  t->fault = TINY_SILENT;
+  assert_int_equal(serve_child(t, child_join(t)), TRB_AGAIN);
+  assert_true(t->joins >= 1);
+  snprintf(path, sizeof path, "%s/keys/sign", t->dir);
+  assert_int_equal(access(path, F_OK), 0);
+  t->fault = 0;
+  assert_int_equal(serve_child(t, child_join(t)), TRB_OK); /* on_join checks that the keys are the same */
 }
 
 static void branch_run_seals_and_sends_within_milliseconds(void **state) {
@@ -517,6 +539,7 @@ int main(void) {
       T(branch_join_makes_a_node_and_fetches_the_first_rows),
       T(branch_join_is_the_same_machine_when_it_is_repeated),
       T(branch_join_says_why_it_was_refused),
+      T(branch_join_keeps_its_keys_when_no_answer_came),
       T(branch_run_seals_and_sends_within_milliseconds),
       T(branch_run_resumes_after_kill_at_any_time),
       T(branch_run_starts_a_new_stream_when_the_outbox_is_lost),
