@@ -59,5 +59,5 @@ int cmd_branch_run(struct cli *cli) {
   if (code != 0) return code;
   struct trb_error err = {0};
   enum trb_status status = branch_run(cli->argv[0], once, &err);
-  return status == TRB_OK ? CLI_DONE : cli_failed(cli, &err);
+  return status == TRB_OK ? CLI_DONE : cli_daemon_failed(cli, &err);
 }

@@ -105,6 +105,11 @@ int cli_failed(struct cli *cli, const struct trb_error *error) {
   return CLI_FAILED;
 }
 
+int cli_daemon_failed(struct cli *cli, const struct trb_error *error) {
+  int code = cli_failed(cli, error);
+  return code == CLI_NOT_YET ? CLI_FAILED : code;
+}
+
 static bool shows_progress(const struct cli *cli) { return !cli->quiet && isatty(fileno(cli->err)); }
 
 void cli_progress(struct cli *cli, const char *what, int64_t done, int64_t total) {

@@ -65,7 +65,7 @@ int cmd_hub_run(struct cli *cli) {
   int code = cli_args(cli, 1, 1, "hub run DIR");
   if (code) return code;
   struct trb_error err = {0};
-  return hub_run(cli->argv[0], &err) == TRB_OK ? CLI_DONE : cli_failed(cli, &err);
+  return hub_run(cli->argv[0], &err) == TRB_OK ? CLI_DONE : cli_daemon_failed(cli, &err);
 }
 
 int cmd_hub_invite(struct cli *cli) {

@@ -27,7 +27,7 @@ def still_works(world, number):
 
 def test_a_second_daemon_on_the_same_directory_is_refused(world):
     for node in (world.hub, world.branches["north"]):
-        _, err = tributary(node.role, "run", node.dir, code=None, timeout=30)
+        _, err = tributary(node.role, "run", node.dir, code=1, timeout=30)
         assert str(node.process.pid) in err and "in use" in err, err
     still_works(world, 1)
 
