@@ -22,8 +22,9 @@ enum trb_status branch_join(const char *dir, const struct trb_token *token, int 
 /* Until SIGTERM/SIGINT (seals what is committed, stops cleanly). once: until in sync with the hub, then ends. */
 enum trb_status branch_run(const char *dir, bool once, struct trb_error *err);
 /* What `status` answers (JSON; numbers are integers, times unix ms, 0 for never):
- *   role "branch", site, endpoint, connected (bool), suspended (bool), in_sync (bool: nothing unsealed, all
- * acknowledged, digests equal, no row missing here), replica_locked (bool: a client keeps others out; what is read of
+ *   role "branch", site, endpoint, connected (bool), suspended (bool), in_sync (bool: everything
+ * saved here is at headquarters, held or set aside there, digests equal, no row missing here, not held or refused; what
+ * is set aside is an alarm), replica_locked (bool: a client keeps others out; what is read of
  * replica.db is as last known), marks_unsealed, sealed_sequence, acked_sequence, safe_sequence, waiting_batches,
  * waiting_changes, waiting_bytes, refused (rows), last_heard_ms, last_acked_ms, down_version, down_rows, digests_equal
  * (bool), digests: object of table name -> {rows, sum (16 hex digits)} of live rows at acked_sequence, hold: {code,

@@ -24,15 +24,16 @@ enum trb_status hub_run(const char *dir, struct trb_error *err);
 /* What `status` answers (JSON; times unix ms, 0 for never):
  *   role "hub", name, listen, in_sync (bool: every active site is), records, parties, rejected, held (bool: waits for
  * `go`), last_backup_ms, epoch (hex), sites: array of {site, state (invited, active, suspended, revoked), connected
- * (bool), in_sync (bool: digests equal and nothing waits either way as far as the hub knows), version, last_heard_ms,
+ * (bool), in_sync (bool: online, everything saved at the branch is here, held or set aside, digests equal, nothing
+ * waits to go down; what is set aside is an alarm), version, last_heard_ms,
  * acked_sequence, safe_sequence, backlog (batches the branch says it has), down_pending, rejected, digests_equal
  * (bool), digests: as in branch.h}, alarms: array of {name, site (or ""), text} (name: branch_silent, backup_stale,
  * fork, cloned, digest_differs, rejected, held ...). What `metrics` answers: one flat JSON object, name -> number;
  * names of counters end in _total. */
 /* A command that changes the hub: through control.sock when the daemon runs, else directly on the files under the lock.
  * words[0]: invite, suspend, resume, revoke, policy-load, policy-set, policy-get, rejected-retry, backup,
- * backup-verified, rotate, go, access-log (PARTY WHY: somebody was shown what is masked), status, metrics. Appends the answer to *out (JSON object or text as the command
- * documents). */
+ * backup-verified, rotate, go, access-log (PARTY WHY: somebody was shown what is masked), status, metrics. Appends the
+ * answer to *out (JSON object or text as the command documents). */
 enum trb_status hub_command(const char *dir, size_t count, const char *const *words, struct trb_buf *out,
                             struct trb_error *err);
 

@@ -136,7 +136,9 @@ const char help_import[] =
 const char help_status[] =
     "At a branch: what is saved here only, what is at headquarters, what was refused and why,\n"
     "whether the digests of both sides are equal, alarms. At the hub: every branch and its alarms.\n"
-    "Exit code 0 when in sync, 3 when not.\n"
+    "Exit code 0 when in sync, 3 when not. In sync, on both sides: everything saved at the branch is\n"
+    "at headquarters, held or set aside there, and the digests are equal. Rows that were refused are\n"
+    "an alarm. The hub says it only of a branch that is online and has nothing left to be sent to.\n"
     "\n"
     "  --wait SECONDS   wait until in sync, at most so long\n"
     "  --row TABLE/ID   of one row at a branch: saved here, at headquarters, or refused and why\n"

@@ -13,6 +13,7 @@ static void print_alarms(FILE *out, const json_t *status) {
   size_t i;
   json_t *alarm;
   json_array_foreach(json_object_get(status, "alarms"), i, alarm) {
+    if (strcmp(node_text(alarm, "name"), "stream_held") == 0) continue; /* said as HELD */
     const char *site = node_text(alarm, "site");
     fprintf(out, "  ALARM %s%s%s: ", node_text(alarm, "name"), site[0] ? " " : "", site);
     cli_print_text(out, trb_slice_str(node_text(alarm, "text")));
@@ -35,9 +36,12 @@ static void print_branch(FILE *out, const json_t *s) {
           (long long)(node_int(s, "marks_unsealed") + node_int(s, "waiting_changes")),
           (long long)node_int(s, "waiting_changes"), (long long)node_int(s, "waiting_batches"),
           (long long)node_int(s, "waiting_bytes"));
-  fprintf(out, "  at headquarters  batches 1 to %lld of %lld (in two backups: up to %lld)\n",
-          (long long)node_int(s, "acked_sequence"), (long long)node_int(s, "sealed_sequence"),
-          (long long)node_int(s, "safe_sequence"));
+  int64_t acked = node_int(s, "acked_sequence"), sealed = node_int(s, "sealed_sequence");
+  if (acked)
+    fprintf(out, "  at headquarters  batches 1 to %lld of %lld (in two backups: up to %lld)\n", (long long)acked,
+            (long long)sealed, (long long)node_int(s, "safe_sequence"));
+  else
+    fprintf(out, "  at headquarters  %s\n", sealed ? "no batch yet" : "nothing was sent yet");
   fprintf(out, "  refused          %lld rows%s\n", (long long)node_int(s, "refused"),
           node_int(s, "refused") ? " (see: tributary rejected DIR)" : "");
   fprintf(out, "  came down        %lld rows\n", (long long)node_int(s, "down_rows"));

@@ -65,9 +65,12 @@ static enum trb_status view_site(const struct status_source *source, const struc
   return TRB_OK;
 }
 
+/* As at the branch (branch.h): everything saved there is here, held or set aside, and the digests are equal. What is
+ * set aside is an alarm on both sides. Only a branch that can be heard can be vouched for, and what waits to go down
+ * waits here. */
 static bool site_in_sync(const struct site_view *v) {
-  return v->connected && v->digests_equal && !v->rejected && !v->backlog && !v->down_pending &&
-         v->session.in_flight_bytes == 0 && v->session.hold_code == 0;
+  return v->connected && v->digests_equal && !v->backlog && !v->down_pending && v->session.in_flight_bytes == 0 &&
+         v->session.hold_code == 0;
 }
 
 static enum trb_status put_digests(const struct status_source *source, int64_t site, struct trb_buf *out,

@@ -18,9 +18,10 @@ def party_count(world):
 def test_a_token_works_once(world, tmp_path):
     token = world.hub.invite("east")
     tributary("branch", "join", tmp_path / "east", token)
+    assert " 0 of 0" not in tributary("status", tmp_path / "east", code=None)[0]
     out, err = tributary("branch", "join", tmp_path / "again", token, code=None)
     assert "used" in err.lower(), (out, err)
-    assert not os.path.exists(tmp_path / "again" / "replica.db")
+    assert not os.path.exists(tmp_path / "again")  # as it was before
     with pytest.raises(Refused, match="exit [14]"):
         tributary("branch", "join", tmp_path / "again2", token)
 
@@ -59,7 +60,11 @@ def test_a_token_of_another_hub_is_refused(world, new_world, tmp_path):
     token = other.hub.invite("east")
     other.hub.stop()
     _, err = tributary("branch", "join", tmp_path / "east", token, "--timeout", "3s", code=None)
-    assert err and not os.path.exists(tmp_path / "east" / "replica.db")
+    assert err and not os.path.exists(tmp_path / "east")
+    os.makedirs(tmp_path / "mine")
+    (tmp_path / "mine" / "notes.txt").write_text("x")
+    tributary("branch", "join", tmp_path / "mine", token, "--timeout", "1s", code=None)
+    assert os.listdir(tmp_path / "mine") == ["notes.txt"]
 
 
 def test_wrong_site_names_and_expiries_are_refused(world):
@@ -107,6 +112,7 @@ def test_suspend_holds_and_resume_goes_on_with_the_live_session(world):
     world.hub.do("hub suspend", "north")
     north.customer("c2", "李四", mobile(2))
     until(lambda: north.status()["suspended"])
+    assert tributary("status", north.dir, code=3)[0].count("has suspended this site") == 1
     assert north.row("customer", "c2").startswith("saved here")
     assert world.hub.query("SELECT count(*) FROM customer WHERE id = 'c2'") == [(0,)]
     tributary("status", north.dir, "--wait", "1", code=3)

@@ -98,6 +98,10 @@ def test_a_refused_change_is_shown_where_it_was_made(world):
     assert db_file
     until(lambda: north.status()["refused"] == 1)
     assert north.row("customer", "bad").startswith("refused")
+    world.in_sync()  # an alarm on both sides, and in sync on both
+    assert "changes_refused" in [a["name"] for a in north.status()["alarms"]]
+    assert ("rejected", "north") in [(a["name"], a["site"]) for a in world.hub.status()["alarms"]]
+    assert world.hub.sites()["north"]["in_sync"] and north.status()["in_sync"]
     assert "birthday" in north.do("rejected")
     assert "birthday" in world.hub.do("rejected")
     # The rest goes on, and a corrected row heals it.
