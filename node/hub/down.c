@@ -54,11 +54,16 @@ static enum trb_status visit_all(struct trb_stmt *stmt, down_visit visit, void *
   return status;
 }
 
-enum trb_status down_rows_of_record(struct trb_db *db, int64_t rec, down_visit visit, void *context,
-                                    struct trb_error *err) {
+enum trb_status down_keyed_of_record(struct trb_db *db, int64_t rec, down_visit visit, void *context,
+                                     struct trb_error *err) {
   TRB_STMT_AUTO *keyed = NULL;
   enum trb_status status = db_queryf(db, err, &keyed, KEYED_SQL, "ii", rec, (int64_t)DOWN_CONTACTS_MAX);
-  if (status == TRB_OK) status = visit_all(keyed, visit, context, err);
+  return status == TRB_OK ? visit_all(keyed, visit, context, err) : status;
+}
+
+enum trb_status down_rows_of_record(struct trb_db *db, int64_t rec, down_visit visit, void *context,
+                                    struct trb_error *err) {
+  enum trb_status status = down_keyed_of_record(db, rec, visit, context, err);
   TRB_STMT_AUTO *record = NULL;
   if (status == TRB_OK)
     status = db_queryf(db, err, &record,

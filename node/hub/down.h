@@ -31,6 +31,9 @@ enum trb_status down_put(struct trb_db *db, int64_t site, enum down_kind kind, i
 /* Everything but the RECORD entry that hangs on a record: calls visit for each (table, _rid) that has a ROW entry of
  * its own. */
 typedef enum trb_status (*down_visit)(void *context, uint16_t table, int64_t rid, struct trb_error *err);
+/* Only those found by their keys: contacts past those of the RECORD entry, preferences, tags. */
+enum trb_status down_keyed_of_record(struct trb_db *db, int64_t rec, down_visit visit, void *context,
+                                     struct trb_error *err);
 enum trb_status down_rows_of_record(struct trb_db *db, int64_t rec, down_visit visit, void *context,
                                     struct trb_error *err);
 

@@ -9,11 +9,13 @@ static void copy_text(char *to, size_t size, const char *from) { snprintf(to, si
 
 static enum trb_status fill(struct trb_db *db, struct sitebook_entry *entry, struct trb_error *err) {
   TRB_STMT_AUTO *stmt = NULL;
-  enum trb_status status = db_queryf(db, err, &stmt,
-                                     "SELECT n.name, s.region, s.area_code, s.scope, s.parent_site FROM site_no n LEFT "
-                                     "JOIN site s ON s._site = 1 AND s.id = n.name "
-                                     "WHERE n.no = ?1",
-                                     "i", entry->no);
+  enum trb_status status =
+      db_queryf(db, err, &stmt,
+                "SELECT n.name, s.region, s.area_code, s.scope, s.parent_site, "
+                "EXISTS(SELECT 1 FROM unify_state WHERE name = 'awaited/' || n.name) FROM site_no n LEFT "
+                "JOIN site s ON s._site = 1 AND s.id = n.name "
+                "WHERE n.no = ?1",
+                "i", entry->no);
   bool row = false;
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   if (status != TRB_OK) return status;
@@ -26,6 +28,7 @@ static enum trb_status fill(struct trb_db *db, struct sitebook_entry *entry, str
                  : strcmp(scope, "franchise") == 0 ? SITEBOOK_FRANCHISE
                                                    : SITEBOOK_COMPANY;
   copy_text(entry->parent, sizeof entry->parent, stmt_text(stmt, 4));
+  entry->awaited = stmt_int(stmt, 5) != 0;
   return TRB_OK;
 }
 

@@ -14,6 +14,7 @@ struct sitebook_entry {
   struct trb_key_context context; /* completes local phone numbers */
   enum sitebook_scope scope;      /* which sites see its customers */
   char parent[TRB_SITE_BYTES_MAX + 1];
+  bool awaited; /* some row named it before it was known */
 };
 struct sitebook {
   struct sitebook_entry **entries; /* owned; pointers stay valid until sitebook_done */

@@ -168,7 +168,11 @@ static enum trb_status add_note(struct unify *u, const struct unify_note *note, 
                                 struct trb_error *err) {
   if (!slots_grow(u) || !unify_grow((void **)&u->notes, u->note_count, &u->note_cap, sizeof *u->notes))
     return nomem(err);
+  const struct sitebook_entry *site;
+  enum trb_status status = sitebook_get(&u->sites, u->db, note->site, &site, err);
+  if (status != TRB_OK) return status;
   u->notes[u->note_count] = *note;
+  u->notes[u->note_count].awaited = site->awaited;
   u->notes[u->note_count].party_before = note->party;
   u->slots[slot_of(u, note->rec)] = (uint32_t)(u->note_count + 1);
   *ret = &u->notes[u->note_count++];
@@ -345,7 +349,7 @@ static enum trb_status site_named(struct unify *u, const struct unify_row *row, 
   enum trb_status status = sitebook_number(u->db, v.s, ret, NULL);
   if (status == TRB_ABSENT) {
     *ret = 0;
-    return TRB_OK;
+    return db_run(u->db, err, "INSERT OR IGNORE INTO unify_state(name, value) VALUES('awaited/' || ?1, 1)", "s", v.s);
   }
   return status == TRB_OK ? TRB_OK : trb_fail(err, status, "hub.db: the table of sites cannot be read");
 }

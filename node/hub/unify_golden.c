@@ -201,7 +201,7 @@ enum trb_status unify_store_golden(struct unify *u, int64_t anchor, struct trb_e
   if (u->view.record_count == 0 || u->view.records[0].rec != anchor) return remove_row(u, anchor, err);
   for (size_t i = 0; i < u->view.record_count; i++) {
     const struct unify_note *of = unify_note_find(u, u->view.records[i].rec);
-    u->view.records[i].untraded = of && unify_is_new(u, of) && !of->sales;
+    u->view.records[i].untraded = of && unify_has_contacts_only(u, of);
   }
   struct golden_field fields[GOLDEN_FIELDS];
   struct trb_value *row = trb_arena_alloc(&u->view.arena, u->golden_table->column_count * sizeof *row);

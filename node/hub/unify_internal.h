@@ -24,6 +24,7 @@ struct unify_note { /* a record touched in this transaction */
   bool linked;  /* an edge names it */
   bool golden;  /* something its golden row is made of changed */
   bool sales;   /* a row other than its card and contacts hangs on it (told for records of this transaction) */
+  bool awaited; /* rows named its site before it was known: they may hang on it, and no note tells */
   bool keyed;   /* a key was put for it in this transaction */
   const struct unify_sitelist
       *audience; /* set when its group changed: every site that held or holds a record of the group */
@@ -119,12 +120,17 @@ enum trb_status unify_resolve(struct unify *u, int64_t **ret_parties, size_t *re
  * events. */
 static inline bool unify_is_alone(const struct unify *u, const struct unify_note *note) {
   return note->class_before == 0 && note->class_now != 0 && !note->linked && note->party == note->rec &&
-         note->rec > u->rec_floor;
+         note->rec > u->rec_floor && !note->awaited;
 }
 
 /* Made in this transaction: what no note tells is not there. */
 static inline bool unify_is_new(const struct unify *u, const struct unify_note *note) {
   return note->rec > u->rec_floor;
+}
+
+/* Of sales and the like there is nothing to look for. */
+static inline bool unify_has_contacts_only(const struct unify *u, const struct unify_note *note) {
+  return unify_is_new(u, note) && !note->sales && !note->awaited;
 }
 
 /* unify_notes.c */

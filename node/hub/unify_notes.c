@@ -84,6 +84,9 @@ enum trb_status unify_note_record(struct unify *u, const struct unify_sitelist *
   for (size_t i = 0; status == TRB_OK && i < sites->count; i++)
     status = unify_put_down(u, sites->site[i], DOWN_RECORD, rec, NOTHING, err);
   struct row_notes n = {u, sites};
+  const struct unify_note *note = unify_note_find(u, rec);
+  if (status == TRB_OK && note && unify_has_contacts_only(u, note))
+    return down_keyed_of_record(u->db, rec, note_row, &n, err);
   return status == TRB_OK ? down_rows_of_record(u->db, rec, note_row, &n, err) : status;
 }
 
@@ -454,13 +457,20 @@ static enum trb_status change_gone(struct unify *u, const struct unify_change *c
   return status == TRB_OK && left ? put_gone(u, sites, c->table, site->name, c->id, 0, err) : status;
 }
 
+/* A contact of a new record that stands alone, or whose whole group was noted: the RECORD entries tell it, and the
+ * equal rows of those that stayed were noted with the group. */
+static bool told_with_record(const struct unify *u, const struct unify_change *c, const struct unify_note *note) {
+  if (c->table != TRB_T_contact || c->deleted) return false;
+  bool joined = unify_is_new(u, note) && note->class_now != 0 && note->audience && c->parts_before == 0;
+  return joined || unify_is_alone(u, note);
+}
+
 static enum trb_status note_change_for(struct unify *u, const struct unify_change *c, int64_t rec,
                                        struct trb_error *err) {
   const struct unify_note *note = rec ? unify_note_find(u, rec) : NULL;
   int64_t party = note ? note->party : 0;
   if (!rec) return TRB_OK;
-  if (note && unify_is_alone(u, note) && c->table == TRB_T_contact && !c->deleted)
-    return TRB_OK; /* its RECORD entry tells */
+  if (note && told_with_record(u, c, note)) return TRB_OK;
   struct unify_sitelist sites = {0};
   enum trb_status status = TRB_OK;
   if (!note)

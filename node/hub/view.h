@@ -16,7 +16,7 @@ struct view_record { /* a live record of the party */
   struct trb_slice id;
   int64_t class;
   struct party_stamp stamp;
-  bool untraded; /* known to have no bookings, activities and documents: set by who knows, after view_load */
+  bool untraded; /* known to have no bookings, activities, documents, points: set by who knows, after view_load */
 };
 struct view_group {                   /* equal preferences or tags of the party */
   struct trb_slice key, label, value; /* preference: key, value; tag: key = tag id or empty, label */

@@ -124,10 +124,9 @@ static enum trb_status sum_member(struct party_view *view, size_t m, struct sums
   struct golden_member *g = &view->members[m];
   if (m == 0 || g->created_ms < sums->first_ms) sums->first_ms = g->created_ms;
   sums->last_ms = later(sums->last_ms, g->created_ms);
-  enum trb_status status =
-      sum_points(view, r, sums, err); /* may be of other sites, written when this one was unknown */
-  if (status != TRB_OK || r->untraded) return status;
-  status = sum_bookings(view, r, sums, err);
+  if (r->untraded) return TRB_OK;
+  enum trb_status status = sum_points(view, r, sums, err);
+  if (status == TRB_OK) status = sum_bookings(view, r, sums, err);
   TRB_STMT_AUTO *contacted = NULL;
   if (status == TRB_OK) status = one_row(view, r, CONTACTED_SQL, false, &contacted, err);
   if (status != TRB_OK) return status;

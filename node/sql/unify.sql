@@ -106,7 +106,8 @@ CREATE TABLE IF NOT EXISTS unified_customer(
 
 -- Numbers that must outlive the rows they count.
 CREATE TABLE IF NOT EXISTS unify_state(
-  name TEXT PRIMARY KEY,   -- down_version: last version given to a down entry; key_version: of the normaliser the keys were made by
+  name TEXT PRIMARY KEY,   -- down_version: last version given to a down entry; key_version: of the normaliser
+                           -- the keys were made by; awaited/NAME: a row named the site before it was known
   value INTEGER NOT NULL
 ) WITHOUT ROWID;
 
