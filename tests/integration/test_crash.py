@@ -1,4 +1,4 @@
-"""The short form of `make crash`."""
+"""The short form of `make crash`: mass deletes, policy loads and backups under kill -9 too."""
 import os
 import subprocess
 import sys
