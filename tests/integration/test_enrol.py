@@ -42,7 +42,8 @@ def test_a_join_interrupted_before_its_answer_may_be_repeated(world, tmp_path):
 
 def test_an_expired_token_is_refused(world, tmp_path):
     token = world.hub.invite("east", "--expires", "1s")
-    until(lambda: "expired" in tributary("branch", "join", tmp_path / "east", token, "--timeout", "5s", code=None)[1].lower() or
+    wanted = "the token is no longer good (the invitation has expired): ask headquarters for a new one\n"
+    until(lambda: wanted in tributary("branch", "join", tmp_path / "east", token, "--timeout", "5s", code=None)[1] or
           shutil.rmtree(tmp_path / "east", ignore_errors=True), 10, 0.5)
 
 

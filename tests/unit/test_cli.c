@@ -74,6 +74,33 @@ static void cli_args_refuses_an_option_without_value(void **state) {
   line_done(&line);
 }
 
+static void cli_args_names_what_is_missing_and_shows_the_usage(void **state) {
+  (void)state;
+  static const struct {
+    int words;
+    const char *usage, *said;
+  } cases[] = {
+      {0, "metrics DIR", "tributary: DIR is missing\nusage: tributary metrics DIR\n"},
+      {1, "hub invite DIR SITE [--region CN]",
+       "tributary: SITE is missing\nusage: tributary hub invite DIR SITE [--region CN]\n"},
+      {1, "x DIR --name NAME FILE", "tributary: FILE is missing\nusage: tributary x DIR --name NAME FILE\n"},
+      {1, "show DIR PARTY|RECORD", "tributary: PARTY|RECORD is missing\nusage: tributary show DIR PARTY|RECORD\n"},
+      {1, "policy DIR dump | load FILE",
+       "tributary: an argument is missing\nusage: tributary policy DIR dump | load FILE\n"},
+      {1, "a DIR\nb DIR SITE", "tributary: an argument is missing\nusage: tributary a DIR\nb DIR SITE\n"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct line line;
+    LINE(line, "DIR", "more");
+    for (int word = cases[i].words; word < 2; word++) free(line.words[word]);
+    line.cli.argc = cases[i].words;
+    assert_int_equal(cli_args(&line.cli, 5, 9, cases[i].usage), CLI_USAGE);
+    fflush(line.cli.err);
+    assert_string_equal(line.said, cases[i].said);
+    line_done(&line);
+  }
+}
+
 static void cli_args_counts_words_and_knows_the_double_dash(void **state) {
   (void)state;
   struct line line;
@@ -150,6 +177,7 @@ int main(void) {
       cmocka_unit_test(cli_flag_takes_the_flag_out_and_leaves_the_rest),
       cmocka_unit_test(cli_option_reads_both_spellings),
       cmocka_unit_test(cli_args_refuses_an_option_without_value),
+      cmocka_unit_test(cli_args_names_what_is_missing_and_shows_the_usage),
       cmocka_unit_test(cli_args_counts_words_and_knows_the_double_dash),
       cmocka_unit_test(cli_failed_maps_statuses_to_exit_codes),
       cmocka_unit_test(cli_duration_reads_units_and_refuses_the_rest),
