@@ -90,17 +90,15 @@ static void wait_for(zmq_pollitem_t *items, size_t *count, void *socket) {
 
 enum trb_status link_wait(struct link_server *server, struct link_client *client, const int *fds, bool *ret_ready,
                           size_t fd_count, int timeout_ms, struct trb_error *err) {
-  zmq_pollitem_t items[TRB_LINK_WAIT_FDS_MAX + 3 + 2 * LINK_ROUTERS_MAX];
+  zmq_pollitem_t items[TRB_LINK_WAIT_FDS_MAX + 5];
   size_t count = 0;
   if (fd_count > TRB_LINK_WAIT_FDS_MAX)
     return trb_fail(err, TRB_PEER, "cannot wait for more than %d files", TRB_LINK_WAIT_FDS_MAX);
   for (size_t i = 0; i < fd_count; i++) items[count++] = (zmq_pollitem_t){.fd = fds[i], .events = ZMQ_POLLIN};
   if (server) {
     wait_for(items, &count, server->zap);
-    for (size_t i = 0; i < server->router_count; i++) {
-      wait_for(items, &count, server->routers[i].socket);
-      wait_for(items, &count, server->routers[i].monitor);
-    }
+    wait_for(items, &count, server->router);
+    wait_for(items, &count, server->monitor);
   }
   if (client) {
     wait_for(items, &count, client->socket);

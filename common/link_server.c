@@ -22,11 +22,9 @@ enum {
 };
 
 static void server_free(struct link_server *server) {
-  for (size_t i = 0; i < LINK_ROUTERS_MAX; i++) {
-    if (server->routers[i].socket) zmq_socket_monitor(server->routers[i].socket, NULL, 0);
-    link_close_socket(&server->routers[i].monitor);
-    link_close_socket(&server->routers[i].socket);
-  }
+  if (server->router) zmq_socket_monitor(server->router, NULL, 0);
+  link_close_socket(&server->monitor);
+  link_close_socket(&server->router);
   /* zmq_close only begins to close: without this the next server would not get the name. */
   if (server->zap) zmq_unbind(server->zap, ZAP_ENDPOINT);
   link_close_socket(&server->zap);
@@ -63,43 +61,20 @@ static int bind_patiently(void *socket, const char *endpoint) {
   return 0;
 }
 
-enum trb_status link_server_add(struct link_server *server, const char *endpoint,
-                                const uint8_t curve_secret[TRB_KEY_BYTES], struct trb_error *err) {
-  TRB_ASSERT(server->zap);
-  if (server->router_count == LINK_ROUTERS_MAX)
-    return trb_fail(err, TRB_FULL, "a server listens on at most %d endpoints", LINK_ROUTERS_MAX);
-  void *socket = zmq_socket(server->context->zmq, ZMQ_ROUTER), *monitor = NULL;
-  enum trb_status status = TRB_OK;
-  char *bound = server->routers[server->router_count].endpoint;
-  size_t size = sizeof server->routers[0].endpoint;
+static enum trb_status router_open(struct link_server *server, const char *endpoint,
+                                   const uint8_t curve_secret[TRB_KEY_BYTES], struct trb_error *err) {
+  size_t size = sizeof server->endpoint;
   int events =
       ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
-  if (!socket || !set_options(socket, endpoint, curve_secret))
-    status = link_fail(err, "cannot open the server socket");
-  else if (!(monitor = link_monitor_open(server->context, socket, events)))
-    status = link_fail(err, "cannot watch the server socket");
-  else if (bind_patiently(socket, endpoint) != 0)
-    status = link_fail(err, endpoint);
-  else if (zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &size) != 0)
-    status = link_fail(err, "cannot read the endpoint");
-  if (status != TRB_OK) {
-    if (socket) zmq_socket_monitor(socket, NULL, 0);
-    link_close_socket(&monitor);
-    link_close_socket(&socket);
-    return status;
-  }
-  server->routers[server->router_count].socket = socket;
-  server->routers[server->router_count++].monitor = monitor;
+  server->router = zmq_socket(server->context->zmq, ZMQ_ROUTER);
+  if (!server->router || !set_options(server->router, endpoint, curve_secret))
+    return link_fail(err, "cannot open the server socket");
+  server->monitor = link_monitor_open(server->context, server->router, events);
+  if (!server->monitor) return link_fail(err, "cannot watch the server socket");
+  if (bind_patiently(server->router, endpoint) != 0) return link_fail(err, endpoint);
+  if (zmq_getsockopt(server->router, ZMQ_LAST_ENDPOINT, server->endpoint, &size) != 0)
+    return link_fail(err, "cannot read the endpoint");
   return TRB_OK;
-}
-
-void link_server_remove(struct link_server *server, size_t index) {
-  if (index >= server->router_count) return;
-  zmq_socket_monitor(server->routers[index].socket, NULL, 0);
-  link_close_socket(&server->routers[index].monitor);
-  link_close_socket(&server->routers[index].socket);
-  /* Numbers are part of routes: only the last one frees its place. */
-  while (server->router_count && !server->routers[server->router_count - 1].socket) server->router_count--;
 }
 
 enum trb_status link_server_open(struct link_context *context, const char *endpoint,
@@ -115,7 +90,7 @@ enum trb_status link_server_open(struct link_context *context, const char *endpo
   server->arg = arg;
   zmq_msg_init(&server->body);
   enum trb_status status = zap_open(server, err);
-  if (status == TRB_OK) status = link_server_add(server, endpoint, curve_secret, err);
+  if (status == TRB_OK) status = router_open(server, endpoint, curve_secret, err);
   if (status == TRB_OK)
     *ret = server;
   else
@@ -128,7 +103,7 @@ void link_server_close(struct link_server **server_p) {
   *server_p = NULL;
 }
 
-const char *link_server_endpoint(const struct link_server *server) { return server->routers[0].endpoint; }
+const char *link_server_endpoint(const struct link_server *server) { return server->endpoint; }
 
 /* --- admission (ZAP, RFC 27) --- */
 
@@ -213,24 +188,20 @@ static bool frame_sender(struct link_server *server, struct link_frame *ret) {
 }
 
 /* Routing id, then exactly one body frame. TRB_PEER: dropped. */
-static enum trb_status receive_one(struct link_server *server, size_t index, struct link_frame *ret,
-                                   struct trb_error *err) {
-  void *socket = server->routers[index].socket;
-  if (!socket) return TRB_AGAIN;
-  if (zmq_msg_recv(&server->body, socket, ZMQ_DONTWAIT) < 0) {
+static enum trb_status receive_one(struct link_server *server, struct link_frame *ret, struct trb_error *err) {
+  if (zmq_msg_recv(&server->body, server->router, ZMQ_DONTWAIT) < 0) {
     int code = zmq_errno();
     return code == EAGAIN || code == EINTR ? TRB_AGAIN : link_fail(err, "cannot receive");
   }
   size_t len = zmq_msg_size(&server->body);
-  bool ok = len + 1 <= sizeof ret->route.data && zmq_msg_more(&server->body);
+  bool ok = len <= sizeof ret->route.data && zmq_msg_more(&server->body);
   if (ok) {
-    ret->route.data[0] = (uint8_t)index;
-    memcpy(ret->route.data + 1, zmq_msg_data(&server->body), len);
-    ret->route.len = len + 1;
+    memcpy(ret->route.data, zmq_msg_data(&server->body), len);
+    ret->route.len = len;
   }
   size_t frames = 0;
   for (; zmq_msg_more(&server->body); frames++)
-    if (zmq_msg_recv(&server->body, socket, ZMQ_DONTWAIT) < 0) break; /* messages arrive whole */
+    if (zmq_msg_recv(&server->body, server->router, ZMQ_DONTWAIT) < 0) break; /* messages arrive whole */
   if (!ok || frames != 1) {
     server->counters.dropped_shape++;
     return TRB_PEER;
@@ -246,31 +217,20 @@ static enum trb_status receive_one(struct link_server *server, size_t index, str
 
 enum trb_status link_server_receive(struct link_server *server, struct link_frame *ret, struct trb_error *err) {
   zap_answer(server);
-  for (size_t i = 0; i < server->router_count; i++)
-    while (server->routers[i].monitor && link_monitor_next(server->routers[i].monitor))
-      server->counters.handshakes_failed++;
-  size_t idle = 0;
-  for (int turn = 0; turn < DROP_TURN && idle < server->router_count; turn++) {
-    size_t index = server->turn++ % server->router_count;
-    enum trb_status status = receive_one(server, index, ret, err);
-    if (status == TRB_AGAIN)
-      idle++;
-    else if (status != TRB_PEER)
-      return status;
-    else
-      idle = 0;
+  while (link_monitor_next(server->monitor)) server->counters.handshakes_failed++;
+  for (int turn = 0; turn < DROP_TURN; turn++) {
+    enum trb_status status = receive_one(server, ret, err);
+    if (status != TRB_PEER) return status;
   }
   return TRB_AGAIN;
 }
 
 enum trb_status link_server_send(struct link_server *server, const struct link_route *route, struct trb_slice body) {
   if (body.len > TRB_FRAME_BYTES_MAX) return TRB_PEER;
-  if (route->len < 2 || route->data[0] >= server->router_count) return TRB_ABSENT;
-  void *socket = server->routers[route->data[0]].socket;
-  if (!socket) return TRB_ABSENT;
-  if (zmq_send(socket, route->data + 1, route->len - 1, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+  if (!route->len) return TRB_ABSENT;
+  if (zmq_send(server->router, route->data, route->len, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
     return zmq_errno() == EAGAIN || zmq_errno() == EINTR ? TRB_AGAIN : TRB_ABSENT;
-  if (zmq_send(socket, body.data, body.len, ZMQ_DONTWAIT) < 0)
+  if (zmq_send(server->router, body.data, body.len, ZMQ_DONTWAIT) < 0)
     return TRB_ABSENT; /* the pipe is chosen: never full here */
   server->counters.sent++;
   return TRB_OK;

@@ -23,15 +23,10 @@ struct link_context {
   atomic_uint monitors; /* numbers the inproc names */
 };
 
-enum { LINK_ROUTERS_MAX = 2 }; /* the current CURVE key and, during a rotation, the next */
-
 struct link_server {
-  void *zap; /* bound before any router, closed after them all (Z1) */
-  struct {
-    void *socket, *monitor;
-    char endpoint[256];
-  } routers[LINK_ROUTERS_MAX];
-  size_t router_count, turn;
+  void *zap; /* bound before the router, closed after it (Z1) */
+  void *router, *monitor;
+  char endpoint[256];
   struct link_context *context; /* borrowed */
   link_authorise_fn *authorise;
   void *arg;

@@ -47,11 +47,6 @@ enum trb_status link_server_open(struct link_context *context, const char *endpo
                                  const uint8_t curve_secret[TRB_KEY_BYTES], link_authorise_fn *authorise, void *arg,
                                  struct link_server **ret, struct trb_error *err);
 const char *link_server_endpoint(const struct link_server *server);
-/* A further endpoint (number 1) with the next CURVE key during a rotation, behind the same handler; remove(…, 0) ends
- * the old one. */
-enum trb_status link_server_add(struct link_server *server, const char *endpoint,
-                                const uint8_t curve_secret[TRB_KEY_BYTES], struct trb_error *err);
-void link_server_remove(struct link_server *server, size_t index);
 void link_server_close(struct link_server **server_p);
 /* Call until TRB_AGAIN after every link_wait: admission runs in here, so a server that is not received from lets nobody
  * in. One message; answers pending ZAP requests on the way. TRB_AGAIN: none. Multi-part or oversized messages are

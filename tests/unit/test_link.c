@@ -396,26 +396,27 @@ static void server_send_never_blocks_on_a_peer_that_does_not_read(void **state) 
 
 /* --- rotation, waiting, many --- */
 
-static void server_add_serves_the_next_key_and_remove_ends_the_old_one(void **state) {
+static void server_opened_anew_at_its_endpoint_serves_the_next_key_only(void **state) {
   struct hub *hub = *state;
-  struct keys next = make_keys(), mine = make_keys();
-  struct link_client_keys keys;
-  memcpy(keys.server_public, next.public_key, TRB_KEY_BYTES);
-  memcpy(keys.public_key, mine.public_key, TRB_KEY_BYTES);
-  memcpy(keys.secret, mine.secret, TRB_KEY_BYTES);
-  assert_int_equal(link_server_add(hub->server, "tcp://127.0.0.1:*", next.secret, NULL), TRB_OK);
-  assert_int_equal(link_server_add(hub->server, "tcp://127.0.0.1:*", next.secret, NULL), TRB_FULL);
-  struct link_client *old = client_online(hub, &mine), *client;
-  assert_int_equal(link_client_open(hub->context, hub->server->routers[1].endpoint, &keys, &client, NULL), TRB_OK);
-  assert_int_equal(client_event(hub, client, 5000), LINK_CONNECTED);
-  link_server_remove(hub->server, 0);
+  struct keys next = make_keys(), mine = make_keys(), before = hub->keys;
+  char endpoint[256];
+  snprintf(endpoint, sizeof endpoint, "%s", link_server_endpoint(hub->server));
+  struct link_client *old = client_online(hub, &mine);
+  link_server_close(&hub->server);
+  assert_int_equal(link_server_open(hub->context, endpoint, next.secret, authorise, hub, &hub->server, NULL), TRB_OK);
+  assert_string_equal(link_server_endpoint(hub->server), endpoint);
   assert_int_equal(client_event(hub, old, 3000), LINK_DISCONNECTED);
+  link_client_close(&old);
+  struct link_client *late = client_open(hub, &mine, &before);
+  assert_int_not_equal(client_event(hub, late, 1000), LINK_CONNECTED);
+  link_client_close(&late);
+  hub->keys = next;
+  struct link_client *client = client_online(hub, &mine);
   struct link_frame frame;
   link_client_send(client, trb_slice_str("x"));
   assert_true(server_receive(hub, &frame, 3000));
   assert_int_equal(link_server_send(hub->server, &frame.route, trb_slice_str("y")), TRB_OK);
   client_receive(hub, client);
-  link_client_close(&old);
   link_client_close(&client);
 }
 
@@ -502,7 +503,7 @@ int main(void) {
       T(a_second_connection_of_a_user_works_while_the_first_is_half_open),
       T(server_send_tells_that_a_route_is_gone),
       T(server_send_never_blocks_on_a_peer_that_does_not_read),
-      T(server_add_serves_the_next_key_and_remove_ends_the_old_one),
+      T(server_opened_anew_at_its_endpoint_serves_the_next_key_only),
       T(wait_tells_which_file_is_ready),
       T(a_thousand_branches_connect_and_speak),
   };
