@@ -418,15 +418,18 @@ static void print(const char *name, double value, const char *unit, double yards
 }
 
 static void print_step(const struct options *o, const struct hub *hub, const struct yardstick *y, int64_t done) {
-  char conditions[200];
+  char conditions[200], name[40];
   double n = (double)done;
+  long long thousands = (long long)done / 1000;
   snprintf(conditions, sizeof conditions,
            "from empty to %lld customers, 8 branches, batches of 1,000 changes, %u %% duplicates", (long long)done,
            o->duplicates);
-  print("hub_ingest", n / hub->wall, "customers/s", n / y->wall, y->wall / hub->wall, conditions);
-  print("hub_ingest_writer_cpu", hub->writer_cpu / n * 1e6, "us/customer", y->cpu / n * 1e6, y->cpu / hub->writer_cpu,
-        conditions);
-  print("hub_ingest_worker_cpu", hub->worker_cpu / n * 1e6, "us/customer", 0, 0, conditions);
+  snprintf(name, sizeof name, "ingest_%lldk", thousands);
+  print(name, n / hub->wall, "customers/s", n / y->wall, y->wall / hub->wall, conditions);
+  snprintf(name, sizeof name, "writer_cpu_%lldk", thousands);
+  print(name, hub->writer_cpu / n * 1e6, "us/customer", y->cpu / n * 1e6, y->cpu / hub->writer_cpu, conditions);
+  snprintf(name, sizeof name, "worker_cpu_%lldk", thousands);
+  print(name, hub->worker_cpu / n * 1e6, "us/customer", 0, 0, conditions);
 }
 
 static void step(struct hub *hub, struct yardstick *y, int64_t first, unsigned duplicates) {
@@ -484,8 +487,8 @@ static int run(const struct options *o, const char *folder) {
     if (done <= RATIO_AT || done % (RATIO_AT / 2) == 0) print_step(o, &hub, &y, done);
     if (done == RATIO_AT && y.wall / hub.wall < RATIO_MIN) code = 3;
   }
-  print("hub_ingest_memory", resident_mb() - rss, "MB", 0, 0, "grown over the run, this process and its yardstick");
-  print("hub_ingest_commits", (double)atomic_load(&hub.writer.counters.groups), "groups", 0, 0, "");
+  print("hub_memory", resident_mb() - rss, "MB", 0, 0, "grown over the run, this process and its yardstick");
+  print("hub_commits", (double)atomic_load(&hub.writer.counters.groups), "groups", 0, 0, "");
   hub_stop(&hub);
   print("hub_db", (double)file_mb(dir, "hub.db"), "MB", (double)file_mb(folder, "yardstick.db"),
         (double)file_mb(folder, "yardstick.db") / (double)(file_mb(dir, "hub.db") + 1), "size of the files");
