@@ -131,7 +131,7 @@ static enum trb_status take_down(struct node *node, const struct wire_down *down
   struct trb_error why;
   enum trb_status status = replica_apply(&node->replica, down, &why);
   if (status == TRB_OK) {
-    node->due.apply = seal_now_us();
+    work_down(node);
     return TRB_OK;
   }
   if (status == TRB_NOMEM || status == TRB_STORE) return trb_fail(err, status, "%s", why.text);

@@ -31,10 +31,19 @@
 #define CHECK_US (5000 * MS)
 #define GONE_LOOK_US (1000 * MS)     /* replica.db was taken away: is it back? */
 #define CHECK_LATEST_US (60000 * MS) /* while a client writes without pause */
-#define SCRUB_PAUSE_US (5 * MS)
+#define SCRUB_PAUSE_US (20 * MS)     /* a slice keeps a client's commit out: a sixth of the time at most */
 #define SCRUB_EVERY_US (INT64_C(24) * 3600 * 1000 * MS)
 #define SCRUB_SLICE_MS 4
 #define SCRUB_LOST_US (10000 * MS) /* rows are missing and somebody wrote: are they back? */
+/* Writes of what came down: a client without a busy timeout that writes just then fails. So after each slice they stay
+ * away for so many times as long as it held the lock: a tenth of the time while a client is at work, a fifth while none
+ * is, half of it for the first rows after the enrolment. */
+#define APPLY_GAPS_CLIENT 9
+#define APPLY_GAPS 4
+#define APPLY_GAPS_FIRST 1
+#define CLIENT_AT_WORK_US (2000 * MS)
+#define APPLY_GAP_US_MIN (5 * MS)
+#define APPLY_CALM_US (2 * MS)
 #define DAMAGE_SHOWN_MS (INT64_C(24) * 3600 * 1000)
 #define OUTBOX_ALARM_BYTES (INT64_C(256) << 20) /* so much not covered by a backup of the hub: somebody should look */
 
@@ -353,39 +362,80 @@ enum trb_status work_start_stream(struct node *node, struct trb_error *err) {
 
 /* ---- down ---- */
 
+void work_down(struct node *node) {
+  int64_t now = seal_now_us();
+  node->due.apply = now > node->apply_from_us ? now : node->apply_from_us;
+}
+
+static void see_clients(struct node *node, int64_t now) {
+  int64_t version = node->data_version;
+  if (db_get_int(node->replica.db, NULL, &version, "PRAGMA data_version", "") != TRB_OK) return;
+  if (version != node->data_version) node->client_us = now;
+  node->data_version = version;
+}
+
+static int64_t apply_gap(const struct node *node, int64_t held_us, int64_t now) {
+  bool client = node->client_us && now - node->client_us < CLIENT_AT_WORK_US;
+  int64_t gap = held_us * (client                            ? APPLY_GAPS_CLIENT
+                           : node->replica.held_version == 0 ? APPLY_GAPS_FIRST
+                                                             : APPLY_GAPS);
+  return gap > APPLY_GAP_US_MIN ? gap : APPLY_GAP_US_MIN;
+}
+
+/* False: a client is writing now; but it cannot keep what came down out for ever. */
+static bool may_apply(struct node *node, int64_t now) {
+  if (!node->apply_wait_us) node->apply_wait_us = now;
+  if (!calm(node) && now - node->apply_wait_us < FORCE_US) {
+    node->due.apply = now + APPLY_CALM_US;
+    return false;
+  }
+  node->apply_wait_us = 0;
+  see_clients(node, now);
+  return true;
+}
+
+/* What stands in the way of a slice; the daemon goes on. */
+static enum trb_status apply_failed(struct node *node, enum trb_status status, struct trb_error *err) {
+  struct trb_clock_reading reading;
+  switch (status) {
+    case TRB_AGAIN: locked(node, &node->due.apply); return TRB_OK;
+    case TRB_FULL:
+      node_alarm(node, "disk_full", "the disk is full: what headquarters sent cannot be stored; make room");
+      node->due.apply = seal_now_us() + 1000 * MS;
+      return TRB_OK;
+    case TRB_PEER:
+      if (clock_read(&reading) != TRB_OK) return trb_fail(err, TRB_STORE, "cannot read the clock");
+      line_refuse_down(node, &reading, err->text); /* else the core waits for ever that it is applied */
+      return TRB_OK;
+    case TRB_OK:
+    case TRB_DENIED:
+    case TRB_ABSENT:
+    case TRB_STORE:
+    case TRB_NOMEM: break;
+  }
+  return status;
+}
+
 static enum trb_status apply(struct node *node, struct trb_error *err) {
   bool done = false, extended = false;
+  int64_t start = seal_now_us();
   node->due.apply = INT64_MAX;
-  if (!node->replica.applying) return TRB_OK;
+  if (!node->replica.applying || !may_apply(node, start)) return TRB_OK;
   enum trb_status status = replica_apply_step(&node->replica, &done, &extended, err);
   int64_t now = seal_now_us();
+  node->apply_from_us = now + apply_gap(node, now - start, now);
   if (extended) {
     seal_forget(&node->sealing);
     node->sealing.catalogue = node->replica.catalogue;
     node->due.look = now;
   }
-  if (status == TRB_AGAIN) {
-    locked(node, &node->due.apply);
-    return TRB_OK;
-  }
-  if (status == TRB_FULL) {
-    node_alarm(node, "disk_full", "the disk is full: what headquarters sent cannot be stored; make room");
-    node->due.apply = now + 1000 * MS;
-    return TRB_OK;
-  }
-  if (status == TRB_PEER) {
-    struct trb_clock_reading reading;
-    if (clock_read(&reading) != TRB_OK) return trb_fail(err, TRB_STORE, "cannot read the clock");
-    line_refuse_down(node, &reading, err->text); /* else the core waits for ever that it is applied */
-    return TRB_OK;
-  }
-  if (status != TRB_OK) return status;
+  if (status != TRB_OK) return apply_failed(node, status, err);
   unlocked(node);
   node->down_us = now;
   if (done)
     line_down_applied(node);
   else
-    node->due.apply = now + TRB_REPLICA_SLICE_MS * MS / 4; /* clients that wait get in between */
+    node->due.apply = node->apply_from_us;
   return TRB_OK;
 }
 

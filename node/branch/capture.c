@@ -471,8 +471,8 @@ enum trb_status capture_check(struct trb_db *db, const struct trb_catalogue *cat
 
 enum trb_status capture_made_anew(struct trb_db *db, const struct trb_table *table, bool *ret, struct trb_error *err) {
   int64_t count = 0;
-  enum trb_status status = db_get_int(db, err, &count, "SELECT count(*) FROM _trb_meta WHERE name='made_anew:'||?1", "i",
-                                      (int64_t)table->number);
+  enum trb_status status = db_get_int(db, err, &count, "SELECT count(*) FROM _trb_meta WHERE name='made_anew:'||?1",
+                                      "i", (int64_t)table->number);
   *ret = count > 0;
   return status;
 }

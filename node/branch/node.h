@@ -75,6 +75,10 @@ struct node {
   int64_t sealed_us;       /* when the last pass that found marks ended */
   int64_t locked_since_us; /* replica.db is locked by a client since; 0: it is not */
   bool lock_shown;         /* the alarm about it stands */
+  int64_t apply_from_us;   /* the next slice of what came down not before: clients have their turn */
+  int64_t data_version;    /* of replica.db when a slice was last begun: another one means that a client wrote */
+  int64_t client_us;       /* when that was last seen */
+  int64_t apply_wait_us;   /* a slice waits for a moment in which no client writes since; 0: none */
   int64_t down_us;         /* when the last DOWN frame was applied */
   bool scrub_emptied;      /* the table that the scrub is at */
   int64_t scrubbed_us;     /* when the last whole scrub ended */
@@ -108,6 +112,7 @@ void node_log(int level, const char *format, ...)
 
 /* ---- branch_work.c ---- */
 enum trb_status work_start(struct node *node, struct trb_error *err); /* schema, clock, rollback; schedules */
+void work_down(struct node *node);                                    /* a frame is to be applied */
 void work_woken(struct node *node, uint32_t events);                  /* somebody wrote to replica.db */
 bool work_quiet(const struct node *node);                             /* nobody did for a while */
 /* Everything that is due. TRB_STORE and the like: the daemon ends. */

@@ -313,7 +313,10 @@ static enum trb_status store_position(struct replica *r, struct trb_error *err) 
   enum trb_status status = db_run(r->db, err, META_SET, "tb", "down_epoch", trb_slice_of(r->epoch, 16));
   if (status == TRB_OK) status = db_run(r->db, err, META_SET, "ti", "down_version", (int64_t)r->version);
   if (status == TRB_OK && r->unknown) status = db_run(r->db, err, META_SET, "tt", "down_left_out", TRB_VERSION);
-  if (status == TRB_OK && !r->unknown && (r->flags & DOWN_LAST))
+  /* The catalogue grows in the next slice; should it not come to that, load_position asks for all of it again. */
+  if (status == TRB_OK && r->definitions)
+    status = db_run(r->db, err, "UPDATE _trb_meta SET value = 'definitions' WHERE name = 'down_left_out'", "");
+  if (status == TRB_OK && !r->definitions && !r->unknown && (r->flags & DOWN_LAST))
     status = db_run(r->db, err, "DELETE FROM _trb_meta WHERE name = 'down_left_out' AND value <> ?", "t", TRB_VERSION);
   return status;
 }
@@ -377,6 +380,7 @@ enum trb_status replica_apply_step(struct replica *r, bool *ret_done, bool *ret_
     r->sweeping = p.done; /* in: only the definitions are left to do */
     if (p.done) memcpy(r->held_epoch, r->epoch, 16);
     if (p.done) r->held_version = r->version;
+    if (p.done && r->definitions) return TRB_OK; /* tables and triggers in a slice of their own */
   }
   if (r->sweeping && r->definitions) status = extend(r, ret_extended, err);
   if (status == TRB_OK && r->sweeping) {
