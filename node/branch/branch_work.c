@@ -162,7 +162,7 @@ static enum trb_status store_offset(struct node *node, struct trb_error *err) {
 
 static enum trb_status begin_scrub(struct node *node, struct trb_error *err) {
   enum trb_status status = scrub_start(node->outbox, err);
-  node->due.scrub = seal_now_us();
+  node->due.scrub = node->scrub_begun_us = seal_now_us();
   return status;
 }
 
@@ -567,7 +567,7 @@ static enum trb_status see_replica(struct node *node, struct trb_error *err) {
 static bool scrub_wanted(struct node *node) {
   int64_t since = seal_now_us() - node->scrubbed_us;
   if (since > SCRUB_EVERY_US) return true;
-  return since > SCRUB_LOST_US && node->sealed_us > node->scrubbed_us && work_rows_lost(node);
+  return since > SCRUB_LOST_US && node->sealed_us > node->scrub_begun_us && work_rows_lost(node);
 }
 
 /* The slow round: what no wake-up tells. */

@@ -81,6 +81,7 @@ struct node {
   int64_t apply_wait_us;   /* a slice waits for a moment in which no client writes since; 0: none */
   int64_t down_us;         /* when the last DOWN frame was applied */
   bool scrub_emptied;      /* the table that the scrub is at */
+  int64_t scrub_begun_us;  /* when the last one began: rows sealed since may stand in a table it had passed */
   int64_t scrubbed_us;     /* when the last whole scrub ended */
   int64_t offset_ms;       /* last measured offset that was stored */
   bool offset_known;
