@@ -34,7 +34,7 @@ enum trb_status trb_fail(struct trb_error *err, enum trb_status status, const ch
 #ifdef __clang_analyzer__ /* it does not see that what comes back is what went in */
 #define trb_fail(err, status, ...) ((void)(err), (status))
 #endif
-const char *trb_status_name(enum trb_status status);
+const char *trb_status_name(enum trb_status status); /* for failing tests and debuggers */
 
 /* Bugs stop the program in every build. */
 #define TRB_ASSERT(x) ((x) ? (void)0 : trb_bug(#x, __FILE__, __LINE__))
@@ -89,7 +89,7 @@ void trb_put_u64(uint8_t *p, uint64_t v);
 uint16_t trb_get_u16(const uint8_t *p);
 uint32_t trb_get_u32(const uint8_t *p);
 uint64_t trb_get_u64(const uint8_t *p);
-void trb_hex(const uint8_t *data, size_t len, char *ret_text); /* 2*len+1 bytes */
+void trb_hex(const uint8_t *data, size_t len, char *ret_text);   /* 2*len+1 bytes */
 bool trb_unhex(const char *text, uint8_t *ret_data, size_t len); /* exactly 2*len lower or upper hex digits */
 void trb_base64url(struct trb_slice data, struct trb_buf *out);  /* RFC 4648 section 5, no padding */
 bool trb_unbase64url(struct trb_slice text, struct trb_buf *out);

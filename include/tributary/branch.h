@@ -1,6 +1,6 @@
 /* branch: a branch office's daemon and the commands that act on its directory.
  *
- * One loop, one thread: wake-up (inotify, data_version), seal, session, apply down. Files of DIR: node.ini, lock,
+ * One loop, one thread: wake-up (inotify), seal, session, apply down. Files of DIR: node.ini, lock,
  * control.sock, keys/{sign,curve,hub.keyset} (0600), replica.db (anyone's; rollback journal), outbox.db (the daemon's
  * alone; WAL). */
 #ifndef TRIBUTARY_BRANCH_H

@@ -76,9 +76,9 @@ enum trb_status db_queryf(struct trb_db *db, struct trb_error *err, struct trb_s
 
 int64_t db_changes(struct trb_db *db); /* rows of the last statement */
 int64_t db_last_rowid(struct trb_db *db);
-enum trb_status db_data_version(struct trb_db *db, int64_t *ret,
-                                struct trb_error *err); /* moves when another connection commits */
-bool db_damaged(const struct trb_db *db);               /* the latest failure: the file is corrupt or no database */
+/* Moves when another connection commits: for a cache of what was read, without a look at the rows. */
+enum trb_status db_data_version(struct trb_db *db, int64_t *ret, struct trb_error *err);
+bool db_damaged(const struct trb_db *db); /* the latest failure: the file is corrupt or no database */
 /* fsync of the database file through SQLite's own handle (closing a second descriptor would drop its POSIX locks),
  * then of its folder, so that a deleted rollback journal stays deleted. */
 enum trb_status db_sync(struct trb_db *db, struct trb_error *err);

@@ -78,7 +78,8 @@ struct trb_keys {
 void key_normalise(enum trb_kind kind, struct trb_slice kind_name, struct trb_slice value,
                    const struct trb_key_context *context, struct trb_keys *ret);
 
-/* Derived facts of an 18-digit (or converted 15-digit) national id key text; false when it is none. */
+/* For completing a card from its identity document: derived facts of an 18-digit (or converted 15-digit) national id
+ * key text; false when it is none. */
 struct trb_id_facts {
   char birthday[11]; /* YYYY-MM-DD */
   char sex;          /* 'M' or 'F' */

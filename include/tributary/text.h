@@ -12,12 +12,14 @@ enum trb_status text_nfkc(struct trb_slice in, struct trb_buf *out, struct trb_e
 enum trb_status text_nfkc_casefold(struct trb_slice in, struct trb_buf *out, struct trb_error *err); /* for comparing */
 enum trb_status text_simplified(struct trb_slice in, struct trb_buf *out,
                                 struct trb_error *err); /* Traditional-Simplified */
+/* For finding names by their sound (not a key: it takes different people for one). */
 enum trb_status text_pinyin(struct trb_slice in, struct trb_buf *out,
                             struct trb_error *err); /* Han-Latin, ASCII, lower case */
 /* A host name to its ASCII form (UTS #46, non-transitional). */
 enum trb_status text_idna_ascii(struct trb_slice domain, struct trb_buf *out, struct trb_error *err);
 
-/* GB18030 (superset of GBK, GB2312) to UTF-8; TRB_PEER with the byte offset on a broken sequence. */
+/* GB18030 (superset of GBK, GB2312) to UTF-8; TRB_PEER with the byte offset on a broken sequence. For a whole text,
+ * such as a value that a branch's old program wrote; files go through the streaming form below. */
 enum trb_status text_from_gb18030(struct trb_slice in, struct trb_buf *out, struct trb_error *err);
 
 /* For streams. The longest prefix that does not end inside a sequence: convert that much, keep the rest (up to 3

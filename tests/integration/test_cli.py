@@ -70,3 +70,17 @@ def test_json_is_one_object_a_line(world):
     for words in (["status", world.hub.dir], ["hub", "sites", world.hub.dir], ["doctor", world.hub.dir], ["rejected", world.hub.dir]):
         for line in tributary(*words, "--json", code=None)[0].splitlines():
             assert isinstance(json.loads(line), dict), words
+
+
+def test_doctor_leaves_no_file_behind(new_world, tmp_path):
+    """Neither where it is called nor in DIR, also when the database is gone."""
+    world, here = new_world(start=False), tmp_path / "here"
+    here.mkdir()
+    for gone in (False, True):
+        if gone:
+            os.unlink(f"{world.hub.dir}/hub.db")
+        before = set(os.listdir(world.hub.dir))
+        done = subprocess.run([os.path.realpath(PROGRAM), "doctor", world.hub.dir], cwd=here, capture_output=True, text=True, check=False)
+        assert "SQLite 3." in done.stdout and done.returncode == int(gone), done
+        assert os.listdir(here) == []
+        assert set(os.listdir(world.hub.dir)) - before <= {"hub.db-wal", "hub.db-shm"}  # SQLite's own, beside a WAL database
