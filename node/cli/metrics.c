@@ -75,7 +75,7 @@ static const struct metric metrics[] = {
     /* headquarters, for each branch */
     {FROM_SITE, HUB, "connected", "site_connected", 1, "gauge", "1 while the branch's session is open, else 0."},
     {FROM_SITE, HUB, "in_sync", "site_in_sync", 1, "gauge",
-     "1 when the branch is connected, nothing waits either way, nothing is set aside and no digest differs, else 0."},
+     "1 when the branch is connected, nothing waits either way, nothing is held and no digest differs, else 0."},
     {FROM_SITE, HUB, "digests_equal", "site_digests_equal", 1, "gauge",
      "1 when no digest of the branch's tables differs from what headquarters holds, else 0."},
     {FROM_SITE, HUB, "acked_sequence", "site_acked_sequence", 1, "gauge",
