@@ -64,14 +64,17 @@ void *link_monitor_open(struct link_context *context, void *socket, int events) 
   return monitor;
 }
 
-int link_monitor_next(void *monitor) {
+int link_monitor_next(void *monitor, int *ret_value) {
   zmq_msg_t part;
   zmq_msg_init(&part);
   int event = 0;
-  if (zmq_msg_recv(&part, monitor, ZMQ_DONTWAIT) >= 2) {
+  if (zmq_msg_recv(&part, monitor, ZMQ_DONTWAIT) >= 6) { /* 16 bits of number, 32 of value */
     uint16_t number;
+    int32_t value;
     memcpy(&number, zmq_msg_data(&part), sizeof number);
+    memcpy(&value, (const uint8_t *)zmq_msg_data(&part) + sizeof number, sizeof value);
     event = number;
+    if (ret_value) *ret_value = value;
   }
   while (zmq_msg_more(&part))
     if (zmq_msg_recv(&part, monitor, 0) < 0 && zmq_errno() != EINTR) break; /* the address */

@@ -74,7 +74,7 @@ static enum link_event event_of(int number) {
 
 /* One CONNECTED at most, and one end: DISCONNECTED or REFUSED. */
 enum link_event link_client_event(struct link_client *client) {
-  for (int number; (number = link_monitor_next(client->monitor)) != 0;) {
+  for (int number; (number = link_monitor_next(client->monitor, NULL)) != 0;) {
     enum link_event event = event_of(number);
     if (event == LINK_NONE || client->ended) continue;
     client->connected = event == LINK_CONNECTED;

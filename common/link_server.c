@@ -64,8 +64,8 @@ static int bind_patiently(void *socket, const char *endpoint) {
 static enum trb_status router_open(struct link_server *server, const char *endpoint,
                                    const uint8_t curve_secret[TRB_KEY_BYTES], struct trb_error *err) {
   size_t size = sizeof server->endpoint;
-  int events =
-      ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+  int events = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+               ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_DISCONNECTED;
   server->router = zmq_socket(server->context->zmq, ZMQ_ROUTER);
   if (!server->router || !set_options(server->router, endpoint, curve_secret))
     return link_fail(err, "cannot open the server socket");
@@ -210,14 +210,31 @@ static enum trb_status receive_one(struct link_server *server, struct link_frame
     server->counters.dropped_no_user++;
     return TRB_PEER;
   }
+  ret->connection = zmq_msg_get(&server->body, ZMQ_SRCFD);
   ret->body = trb_slice_of(zmq_msg_data(&server->body), zmq_msg_size(&server->body));
   server->counters.received++;
   return TRB_OK;
 }
 
+static void take_events(struct link_server *server) {
+  int value = -1;
+  for (int event; (event = link_monitor_next(server->monitor, &value)) != 0;) {
+    if (event != ZMQ_EVENT_DISCONNECTED)
+      server->counters.handshakes_failed++;
+    else if (server->gone_count < LINK_GONE_MAX)
+      server->gone[server->gone_count++] = value;
+  }
+}
+
+bool link_server_gone(struct link_server *server, int *ret_connection) {
+  if (!server->gone_count) return false;
+  *ret_connection = server->gone[--server->gone_count];
+  return true;
+}
+
 enum trb_status link_server_receive(struct link_server *server, struct link_frame *ret, struct trb_error *err) {
   zap_answer(server);
-  while (link_monitor_next(server->monitor)) server->counters.handshakes_failed++;
+  take_events(server);
   for (int turn = 0; turn < DROP_TURN; turn++) {
     enum trb_status status = receive_one(server, ret, err);
     if (status != TRB_PEER) return status;

@@ -16,6 +16,7 @@ enum {
   LINK_BACKLOG = 1024, /* a thousand branches come back at once after an outage */
   LINK_CONNECT_MS = 10000,
   LINK_NONCE_BYTES = 16,
+  LINK_GONE_MAX = 64, /* ended connections not asked for yet; more are forgotten */
 };
 
 struct link_context {
@@ -33,6 +34,8 @@ struct link_server {
   char nonce[2 * LINK_NONCE_BYTES + 1]; /* opens every User-Id of ours: a peer cannot name itself */
   zmq_msg_t body;
   struct link_counters counters;
+  int gone[LINK_GONE_MAX];
+  size_t gone_count;
 };
 
 struct link_client {
@@ -48,8 +51,8 @@ int link_set_int(void *socket, int option, int value);
 bool link_set_common(void *socket, const char *endpoint, int heartbeat_timeout_ms);
 /* A PAIR that hears `events` of the socket, or NULL. Never fills up: it would stop the I/O thread. */
 void *link_monitor_open(struct link_context *context, void *socket, int events);
-/* Next event of a monitor: its number, 0 when there is none. */
-int link_monitor_next(void *monitor);
+/* Next event of a monitor: its number, 0 when there is none. ret_value (NULL allowed): of the event. */
+int link_monitor_next(void *monitor, int *ret_value);
 void link_close_socket(void **socket_p);
 
 #endif

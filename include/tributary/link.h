@@ -38,8 +38,9 @@ struct link_frame {
   char user[TRB_LINK_USER_MAX]; /* given when the connection was let in: revocation is checked by the caller, per frame
                                    (Z5) */
   uint8_t curve_public[TRB_KEY_BYTES]; /* of the connection, for guests and rotation (ZAP metadata) */
-  char address[64];      /* of the peer, as text; empty where there is none */
-  struct trb_slice body; /* borrowed until the next receive */
+  char address[64];                    /* of the peer, as text; empty where there is none */
+  int connection;                      /* its number as long as it lasts, for link_server_gone; -1: not known */
+  struct trb_slice body;               /* borrowed until the next receive */
 };
 /* Binds inproc://zeromq.zap.01 and then the endpoint; "tcp://...:0" or ":*" chooses a port (see link_server_endpoint).
  */
@@ -52,6 +53,9 @@ void link_server_close(struct link_server **server_p);
  * in. One message; answers pending ZAP requests on the way. TRB_AGAIN: none. Multi-part or oversized messages are
  * dropped and counted. */
 enum trb_status link_server_receive(struct link_server *server, struct link_frame *ret, struct trb_error *err);
+/* A connection that ended since, for people who ask who is there: its number may be another's already, so nothing but a
+ * display may depend on it. False: none. */
+bool link_server_gone(struct link_server *server, int *ret_connection);
 /* Never blocks. TRB_AGAIN: that peer does not read, its queue is full, the frame is lost (session_routed when it comes
  * back); TRB_ABSENT: no such route any more; TRB_PEER: over TRB_FRAME_BYTES_MAX. */
 enum trb_status link_server_send(struct link_server *server, const struct link_route *route, struct trb_slice body);

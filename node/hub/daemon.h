@@ -35,6 +35,8 @@ struct net_site { /* one enrolled site, by number */
   struct session *session; /* owned */
   struct link_route route; /* the latest */
   bool routed, told_revoked;
+  int connection; /* of the route */
+  bool gone;      /* that connection ended, and nothing came since */
   int flips;
   int64_t flips_since_ms;
   bool cloned;                                               /* two lines take turns */

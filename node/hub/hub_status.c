@@ -59,7 +59,7 @@ static enum trb_status view_site(const struct status_source *source, const struc
   session_status(site->session, &v->session);
   v->daemon = true;
   v->cloned = site->cloned;
-  v->connected = v->session.online && site->routed;
+  v->connected = v->session.online && site->routed && !site->gone;
   v->backlog = (int64_t)v->session.backlog;
   if (v->session.heard_hub_ms > v->heard_ms) v->heard_ms = v->session.heard_hub_ms;
   return TRB_OK;

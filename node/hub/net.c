@@ -179,8 +179,17 @@ static void site_frame(struct daemon *d, const struct link_frame *frame, int64_t
     session_routed(site->session, now_ms);
     net_pump(d, site);
   }
+  site->connection = frame->connection;
+  site->gone = false;
   session_receive(site->session, frame->body, now_ms);
   net_pump(d, site);
+}
+
+/* Only status asks: the route is given up when a send to it fails. */
+static void see_gone(struct daemon *d) {
+  for (int connection; link_server_gone(d->server, &connection);)
+    for (size_t i = 0; i < d->site_cap; i++)
+      if (d->sites[i] && d->sites[i]->routed && d->sites[i]->connection == connection) d->sites[i]->gone = true;
 }
 
 static enum trb_status receive_frames(struct daemon *d, bool *ret_more, struct trb_error *err) {
@@ -189,6 +198,7 @@ static enum trb_status receive_frames(struct daemon *d, bool *ret_more, struct t
   for (int i = 0; i < DAEMON_FRAMES_PER_TURN; i++) {
     struct link_frame frame;
     enum trb_status status = link_server_receive(d->server, &frame, err);
+    see_gone(d);
     if (status == TRB_AGAIN) return TRB_OK;
     if (status != TRB_OK) return status;
     if (strcmp(frame.user, TRB_LINK_GUEST) == 0 || is_join(frame.body))

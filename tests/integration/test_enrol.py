@@ -18,6 +18,7 @@ def party_count(world):
 def test_a_token_works_once(world, tmp_path):
     token = world.hub.invite("east")
     tributary("branch", "join", tmp_path / "east", token)
+    until(lambda: not world.hub.sites()["east"]["connected"], 5)  # nobody runs there
     assert " 0 of 0" not in tributary("status", tmp_path / "east", code=None)[0]
     out, err = tributary("branch", "join", tmp_path / "again", token, code=None)
     assert "used" in err.lower(), (out, err)
