@@ -39,7 +39,8 @@ struct net_site { /* one enrolled site, by number */
   bool gone;      /* that connection ended, and nothing came since */
   int flips;
   int64_t flips_since_ms;
-  bool cloned;                                               /* two lines take turns */
+  bool cloned;                     /* two lines take turns */
+  struct hub_job *late[JOB_KINDS]; /* owned: what found a queue full, the latest of its kind; pushed at the next tick */
   int64_t down_retry_ms, attach_retry_ms, snapshot_retry_ms; /* 0: none due */
 };
 struct worker {
@@ -94,6 +95,7 @@ void jobs_from_session(struct daemon *d, struct net_site *site, const struct ses
 void jobs_result(struct daemon *d, struct hub_job *job); /* takes it */
 void jobs_guest(struct daemon *d, const struct link_frame *frame);
 void jobs_command(struct daemon *d, int client, size_t count, const char *const *words);
+void jobs_drop_late(struct net_site *site);
 void jobs_retry(struct daemon *d, struct net_site *site, int64_t now_ms);
 
 /* hub_status.c: daemon NULL means that no daemon runs; `db` any connection. */

@@ -181,7 +181,9 @@ static void close_all(struct daemon *d) {
   link_server_close(&d->server);
   link_context_free(&d->context);
   for (size_t i = 0; i < d->site_cap; i++) {
-    if (d->sites[i]) session_free(&d->sites[i]->session);
+    if (!d->sites[i]) continue;
+    session_free(&d->sites[i]->session);
+    jobs_drop_late(d->sites[i]);
     free(d->sites[i]);
   }
   free(d->sites);

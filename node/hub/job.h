@@ -21,7 +21,7 @@ enum job_kind {
   JOB_NOTICE,     /* writer -> net: sites with new down entries, roster or catalogue changed */
 };
 
-enum { JOB_SIGN_KEYS = 8, JOB_TEXT_BYTES = 401 };
+enum { JOB_KINDS = JOB_NOTICE + 1, JOB_SIGN_KEYS = 8, JOB_TEXT_BYTES = 401 };
 
 struct job_made { /* by the worker, so that the writer need not; zeros: not made */
   struct trb_keys *keys;

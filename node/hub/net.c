@@ -93,6 +93,7 @@ static enum trb_status refresh_site(struct daemon *d, const struct roster_site *
   if (!in && site->session) { /* revoked: nothing goes either way from this moment but that it is so */
     if (site->routed) tell_revoked(d, site, &site->route);
     session_free(&site->session);
+    jobs_drop_late(site);
     site->routed = false;
   }
   if (!in) return TRB_OK;

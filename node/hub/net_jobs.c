@@ -7,9 +7,25 @@
 #include "daemon.h"
 #include "jout.h"
 
-static void push(struct daemon *d, struct queue *q, struct hub_job *job) {
-  (void)d;
-  if (job && !queue_try_push(q, job, job->weight)) job_free(&job); /* closing down; or full: asked for again later */
+/* What finds the queue full waits at its site for the next tick, one job of each kind: a later one says all that the
+ * earlier one said. Batches do not wait so (the branch is told BUSY, and sends them again), nor do guests and operators
+ * (they are told to try again). */
+static void push(struct net_site *site, struct queue *q, struct hub_job *job) {
+  struct hub_job **late = &site->late[job->kind];
+  job_free(late);
+  if (!queue_try_push(q, job, job->weight)) *late = job;
+}
+
+void jobs_drop_late(struct net_site *site) {
+  for (size_t kind = 0; kind < JOB_KINDS; kind++) job_free(&site->late[kind]);
+}
+
+static void push_late(struct daemon *d, struct net_site *site) {
+  for (size_t kind = 0; kind < JOB_KINDS; kind++) {
+    struct hub_job *job = site->late[kind];
+    site->late[kind] = NULL;
+    if (job) push(site, job->kind == JOB_RENDER ? d->to_down : d->to_writer, job);
+  }
 }
 
 /* ---- sessions ---- */
@@ -43,12 +59,15 @@ static void send_batch(struct daemon *d, struct net_site *site, const struct ses
 static void ask_writer(struct daemon *d, struct net_site *site, enum job_kind kind,
                        const struct session_action *action) {
   struct hub_job *job = job_new(kind, site->no, site->name);
-  if (!job) return;
+  if (!job) { /* no memory: asked for again as after a failure */
+    if (kind == JOB_ATTACH) site->attach_retry_ms = net_now_ms() + DAEMON_RETRY_MS;
+    return;
+  }
   job->received_ms = net_now_ms();
   if (kind == JOB_NEW_STREAM) job->new_stream = *action->new_stream;
   if (kind == JOB_ROTATE) job->rotate = *action->rotate;
   job->version = action ? action->version : 0;
-  push(d, d->to_writer, job);
+  push(site, d->to_writer, job);
 }
 
 static void ask_down(struct daemon *d, struct net_site *site, uint64_t version) {
@@ -56,7 +75,7 @@ static void ask_down(struct daemon *d, struct net_site *site, uint64_t version) 
   if (!job) return;
   job->after = job->version = version;
   job->catalogue = catalogue_ref(d->catalogue);
-  push(d, d->to_down, job);
+  push(site, d->to_down, job);
 }
 
 void jobs_from_session(struct daemon *d, struct net_site *site, const struct session_action *action) {
@@ -74,6 +93,7 @@ void jobs_from_session(struct daemon *d, struct net_site *site, const struct ses
 }
 
 void jobs_retry(struct daemon *d, struct net_site *site, int64_t now_ms) {
+  push_late(d, site);
   if (site->attach_retry_ms && now_ms >= site->attach_retry_ms) {
     site->attach_retry_ms = 0;
     ask_writer(d, site, JOB_ATTACH, NULL);
@@ -129,7 +149,9 @@ static void send_join(struct daemon *d, const struct link_frame *frame, const st
   job->join.software = trb_slice_of(NULL, 0);
   memcpy(job->route.data, frame->route.data, frame->route.len);
   job->route.len = frame->route.len;
-  push(d, d->to_writer, job);
+  if (queue_try_push(d->to_writer, job, 0)) return;
+  job_free(&job);
+  fault(d, &frame->route, TRB_FAULT_RATE, 5000, "headquarters has too much to do: try again in a moment");
 }
 
 void jobs_guest(struct daemon *d, const struct link_frame *frame) {
