@@ -1,4 +1,4 @@
-/* daemon: what the parts of the running hub share. Only hub.c, net.c, net_jobs.c and hub_status.c include it.
+/* daemon: what the parts of the running hub share. Only hub.c, net*.c and hub_*.c include it.
  *
  * Everything here belongs to the net thread but for the queues, the atomics and what each thread is given. */
 #ifndef TRIBUTARY_HUB_DAEMON_H
@@ -40,6 +40,7 @@ struct net_site { /* one enrolled site, by number */
   int flips;
   int64_t flips_since_ms;
   bool cloned;                     /* two lines take turns */
+  bool up, differs;                /* as the log last said: the session, a digest */
   struct hub_job *late[JOB_KINDS]; /* owned: what found a queue full, the latest of its kind; pushed at the next tick */
   int64_t down_retry_ms, attach_retry_ms, snapshot_retry_ms; /* 0: none due */
 };
@@ -80,6 +81,7 @@ struct daemon {
   pthread_mutex_t accepted_mutex;
   struct worker_keys accepted;
 
+  bool store_failing; /* as the log last said */
   uint64_t guest_frames, joins_refused, control_commands;
 };
 
@@ -97,6 +99,12 @@ void jobs_guest(struct daemon *d, const struct link_frame *frame);
 void jobs_command(struct daemon *d, int client, size_t count, const char *const *words);
 void jobs_drop_late(struct net_site *site);
 void jobs_retry(struct daemon *d, struct net_site *site, int64_t now_ms);
+
+/* net_log.c: what came of a job, told once; sessions that came and went since the last tick */
+void netlog_result(struct daemon *d, const struct hub_job *job);
+void netlog_join_refused(enum trb_fault fault, const char *site, const char *why); /* site empty: not known */
+void netlog_cloned(const struct net_site *site);
+void netlog_tick(struct daemon *d);
 
 /* hub_status.c: daemon NULL means that no daemon runs; `db` any connection. */
 struct status_source {

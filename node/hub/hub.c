@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "daemon.h"
+#include "log.h"
 #include "tributary/notify.h"
 
 enum { COMMAND_TIMEOUT_MS = 30000, BACKUP_TIMEOUT_MS = 6 * 3600 * 1000 };
@@ -57,7 +58,7 @@ static void *down_main(void *arg) {
   struct trb_error err = {0};
   snprintf(path, sizeof path, "%s/hub.db", d->dir);
   if (db_open(path, TRB_DB_READ, STORE_BUSY_MS, &reader, &err) != TRB_OK)
-    fprintf(stderr, "<3>nothing can go down: %s\n", err.text);
+    log_line(LOG_STORE, LOG_ERROR, "nothing can go down: %s", err.text);
   for (struct hub_job *job; (job = queue_pop(d->to_down, -1)) != NULL;) {
     if (reader)
       render(reader, job);
@@ -155,21 +156,23 @@ static enum trb_status block_signals(struct daemon *d, struct trb_error *err) {
 }
 
 static void say_start(const struct daemon *d) {
-  fprintf(stderr, "<6>hub %s listens on %s, %zu sites\n", d->conf.name, link_server_endpoint(d->server),
-          d->roster.count);
+  log_line(LOG_LIFE, LOG_TELL, "hub %s listens on %s, %zu sites", d->conf.name, link_server_endpoint(d->server),
+           d->roster.count);
   if (d->writer.hq.replayed)
-    fprintf(stderr, "<5>took back %lld of headquarters' writes from the journal\n", (long long)d->writer.hq.replayed);
-  if (d->writer.hq.restored) fprintf(stderr, "<5>hub.db was restored: branches are asked for what it lacks\n");
+    log_line(LOG_LIFE, LOG_SAY, "took back %lld of headquarters' writes from the journal",
+             (long long)d->writer.hq.replayed);
+  if (d->writer.hq.restored) log_line(LOG_LIFE, LOG_SAY, "hub.db was restored: branches are asked for what it lacks");
   if (d->writer.hq.held)
-    fprintf(stderr,
-            "<2>headquarters' own writes since the backup are lost (no journal): sites are held until `tributary "
-            "hub go`\n");
+    log_line(LOG_LIFE, LOG_CRITICAL,
+             "headquarters' own writes since the backup are lost (no journal): sites are held until `tributary hub "
+             "go`");
   notify_ready();
   notify_status("%zu sites", d->roster.count);
 }
 
 static void drain(struct daemon *d) {
   notify_stopping();
+  log_line(LOG_LIFE, LOG_TELL, "hub stops");
   stop_threads(d);
   queue_close(d->to_net);
   for (struct hub_job *job; (job = queue_pop(d->to_net, 0)) != NULL;) jobs_result(d, job);

@@ -60,6 +60,8 @@ struct hub_job {
   uint64_t sequence;
   char text[JOB_TEXT_BYTES];
   struct trb_buf ack;
+  size_t set_aside;                   /* changes of it */
+  size_t digests, digest_differences; /* tables whose digest came along, and of these the ones that differ */
 
   /* ATTACH, NEW_STREAM (granted: status OK), JOIN */
   struct session_stream stream;

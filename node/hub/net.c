@@ -147,7 +147,9 @@ static void count_flip(struct net_site *site, int64_t now_ms) {
     site->flips = 0;
     site->cloned = false;
   }
-  if (++site->flips > DAEMON_FLIPS_MAX) site->cloned = true;
+  if (++site->flips <= DAEMON_FLIPS_MAX || site->cloned) return;
+  site->cloned = true;
+  netlog_cloned(site);
 }
 
 /* JOIN of a key that is enrolled already: a crash between the token's use and the reply. [10, ...]: see messages.def.
@@ -238,6 +240,7 @@ static void tick(struct daemon *d) {
     session_tick(site->session, now_ms);
     net_pump(d, site);
   }
+  netlog_tick(d);
 }
 
 static void read_signal(struct daemon *d) {

@@ -6,6 +6,7 @@
 
 #include "daemon.h"
 #include "jout.h"
+#include "log.h"
 
 /* What finds the queue full waits at its site for the next tick, one job of each kind: a later one says all that the
  * earlier one said. Batches do not wait so (the branch is told BUSY, and sends them again), nor do guests and operators
@@ -151,24 +152,32 @@ static void send_join(struct daemon *d, const struct link_frame *frame, const st
   job->route.len = frame->route.len;
   if (queue_try_push(d->to_writer, job, 0)) return;
   job_free(&job);
+  netlog_join_refused(TRB_FAULT_RATE, "", "headquarters has too much to do");
   fault(d, &frame->route, TRB_FAULT_RATE, 5000, "headquarters has too much to do: try again in a moment");
+}
+
+static void refuse_guest(struct daemon *d, const struct link_route *route, enum trb_fault code, uint64_t retry_ms,
+                         const char *text) {
+  netlog_join_refused(code, "", text);
+  fault(d, route, code, retry_ms, text);
 }
 
 void jobs_guest(struct daemon *d, const struct link_frame *frame) {
   struct wire_message message;
   d->guest_frames++;
   if (!join_allowed(d, frame->address)) { /* silence would look like a broken line */
-    fault(d, &frame->route, TRB_FAULT_RATE, 5000, "too many attempts at once: try again in a moment");
+    refuse_guest(d, &frame->route, TRB_FAULT_RATE, 5000, "too many attempts at once: try again in a moment");
     return;
   }
   enum trb_status status = wire_decode(frame->body, &message, NULL);
   if (status != TRB_OK || message.type != WIRE_join) {
-    fault(d, &frame->route, TRB_FAULT_GUEST, 0, "headquarters does not know this key: join with an invitation first");
+    refuse_guest(d, &frame->route, TRB_FAULT_GUEST, 0,
+                 "headquarters does not know this key: join with an invitation first");
   } else if (message.join.proto_max < TRB_PROTO_MIN || message.join.proto_min > TRB_PROTO_MAX) {
-    fault(d, &frame->route, TRB_FAULT_PROTOCOL, 0, "no protocol version in common: upgrade the older side");
+    refuse_guest(d, &frame->route, TRB_FAULT_PROTOCOL, 0, "no protocol version in common: upgrade the older side");
   } else if (memcmp(message.join.curve_public, frame->curve_public, TRB_KEY_BYTES) != 0 ||
              !join_proved(&message.join)) {
-    fault(d, &frame->route, TRB_FAULT_MESSAGE, 0, "the keys are not the ones this message was sent with");
+    refuse_guest(d, &frame->route, TRB_FAULT_MESSAGE, 0, "the keys are not the ones this message was sent with");
   } else {
     send_join(d, frame, &message.join);
   }
@@ -265,7 +274,7 @@ static void notice_result(struct daemon *d, struct hub_job *job) {
   }
   if (job->keys_changed) status = serve_keys(d, &err);
   if (status == TRB_OK && job->roster_changed) status = net_reload_roster(d, &err);
-  if (status != TRB_OK) fprintf(stderr, "<3>cannot take over what changed at headquarters: %s\n", err.text);
+  if (status != TRB_OK) log_line(LOG_STORE, LOG_ERROR, "cannot take over what changed at headquarters: %s", err.text);
   bool all = false; /* site 0: every site */
   for (size_t i = 0; i < job->dirty_count; i++) all |= job->dirty[i] == 0;
   for (size_t i = 0; i < (all ? d->site_cap : job->dirty_count); i++) {
@@ -321,6 +330,7 @@ static void site_result(struct daemon *d, struct net_site *site, struct hub_job 
 }
 
 void jobs_result(struct daemon *d, struct hub_job *job) {
+  netlog_result(d, job);
   switch (job->kind) {
     case JOB_JOIN: join_result(d, job); break;
     case JOB_COMMAND: command_result(d, job); break;

@@ -166,14 +166,16 @@ static void fix_times(struct store *s, const struct stream *stream, struct hub_j
   a->base = header->flags & TRB_BATCH_BASELINE ? 0 : stream->base;
 }
 
-static enum trb_status compare_digests(struct store *s, const struct hub_job *job, int64_t now_ms,
-                                       struct trb_error *err) {
-  for (size_t i = 0; i < job->batch.header.digest_count; i++) {
+static enum trb_status compare_digests(struct store *s, struct hub_job *job, int64_t now_ms, struct trb_error *err) {
+  job->digests = job->batch.header.digest_count;
+  job->digest_differences = 0;
+  for (size_t i = 0; i < job->digests; i++) {
     const struct trb_digest *theirs = &job->batch.header.digests[i];
     struct digest_entry *ours;
     enum trb_status status = digests_get(s->digests, job->site, theirs->table, &ours, err);
     if (status != TRB_OK) return status;
     bool differs = (uint64_t)ours->rows != theirs->rows || ours->sum != theirs->sum;
+    job->digest_differences += differs;
     status = setaside_digest(s, job->site, theirs->table, job->batch.header.sequence, differs, now_ms, err);
     if (status != TRB_OK) return status;
   }
@@ -187,14 +189,17 @@ static enum trb_status apply_changes(struct store *s, struct hub_job *job, const
                                   .accepted = job->acceptance.commit,
                                   .now_ms = now_ms,
                                   .times = times};
+  job->set_aside = 0;
   for (size_t i = 0; i < job->batch.change_count; i++) {
+    enum trb_refusal refusal = TRB_REFUSED_NONE;
     struct apply_input input = {.change = &job->batch.changes[i],
                                 .position = (uint32_t)i,
                                 .refusal = (enum trb_refusal)job->refusals[i],
                                 .reason = job->reasons[i],
                                 .made = job->made[i]};
-    enum trb_status status = apply_change(s, &context, &input, NULL, err);
+    enum trb_status status = apply_change(s, &context, &input, &refusal, err);
     if (status != TRB_OK) return status;
+    job->set_aside += refusal != TRB_REFUSED_NONE;
   }
   return TRB_OK;
 }

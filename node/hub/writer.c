@@ -219,12 +219,12 @@ static void give_notice(struct writer *w) {
 
 static void fail_group(struct writer *w, struct group *g, const struct trb_error *err) {
   atomic_fetch_add(&w->counters.failures, 1);
-  if (!atomic_exchange(&w->counters.failing, true))
-    fprintf(stderr, "<3>hub.db cannot be written, branches are told to wait: %s\n", err->text);
+  atomic_store(&w->counters.failing, true);
   w->cautious = WRITER_CAUTIOUS_GROUPS;
   for (size_t i = 0; i < g->count; i++) {
     struct hub_job *job = g->jobs[i];
     job->status = err->status;
+    job->error = *err;
     if (job->kind != JOB_BATCH) continue;
     drop_pass(w, job->site);
     trb_buf_clear(&job->ack);

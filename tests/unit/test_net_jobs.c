@@ -2,6 +2,7 @@
 #include "hub_fixture.h"
 
 #include "../node/hub/daemon.h"
+#include "../node/hub/log.h"
 
 struct net_fx {
   struct daemon d;
@@ -138,12 +139,36 @@ static void a_guest_who_finds_a_full_queue_is_told_so(void **state) {
   crypto_signer_free(&signer);
 }
 
+static void a_disk_that_is_full_is_logged_once_and_so_is_its_end(void **state) {
+  struct net_fx *f = *state;
+  char *text = NULL;
+  size_t len = 0;
+  FILE *out = open_memstream(&text, &len);
+  struct hub_job *job = job_new(JOB_BATCH, 2, "north");
+  log_to(out);
+  job->hold = TRB_HOLD_BUSY;
+  job->status = trb_fail(&job->error, TRB_FULL, "hub.db: database or disk is full");
+  atomic_store(&f->d.writer.counters.failing, true);
+  for (int i = 0; i < 3; i++) netlog_result(&f->d, job);
+  netlog_tick(&f->d);
+  atomic_store(&f->d.writer.counters.failing, false);
+  for (int i = 0; i < 3; i++) netlog_tick(&f->d);
+  log_to(NULL);
+  fclose(out);
+  assert_string_equal(text,
+                      "<2>the disk is full: hub.db cannot be written, branches are told to wait: hub.db: database or "
+                      "disk is full\n<5>hub.db is written again\n");
+  free(text);
+  job_free(&job);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, net_setup, net_teardown)
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(what_finds_a_full_queue_is_asked_for_at_the_next_tick),
       TEST(what_was_late_is_dropped_once_a_later_one_went_through),
       TEST(a_guest_who_finds_a_full_queue_is_told_so),
+      TEST(a_disk_that_is_full_is_logged_once_and_so_is_its_end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
