@@ -171,7 +171,19 @@ const char help_policy[] =
     "\n"
     "  dump             all of it as JSON, in the form that load takes\n"
     "  load FILE        check FILE, then take all of it or none\n"
-    "  get KEY, set KEY VALUE   one rule\n";
+    "  get KEY, set KEY VALUE   one setting\n"
+    "\n"
+    "Words, fields and ranges of every row are checked; one bad row and nothing is taken. A custom\n"
+    "table or column keeps its number, name and type for ever, and is never deleted.\n"
+    "\n"
+    "Settings:\n"
+    "  name                 headquarters' name, for people\n"
+    "  branch_silent_hours  a branch not heard of for longer is an alarm (24)\n"
+    "  backup_stale_hours   a last verified backup that is older is an alarm (26)\n"
+    "  disk_min_mib         less room than this on hub.db's disk is an alarm (1024)\n"
+    "  clock_off_seconds    a branch's clock that is further off is an alarm (300)\n"
+    "  history_rows_max     rows of history that are kept (20000000)\n"
+    "  mass_delete_min      deletes of one table at once that are never held (20)\n";
 
 const char help_rejected[] =
     "Changes that could not be applied, with their reasons. At a branch: its own; at the hub: all.\n"

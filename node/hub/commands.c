@@ -6,6 +6,7 @@
 
 #include "jout.h"
 #include "policy.h"
+#include "policy_check.h"
 #include "roster.h"
 #include "setaside.h"
 #include "tributary/phone.h"
@@ -136,7 +137,8 @@ static enum trb_status run_policy_get(struct command_run *c, struct trb_error *e
 static enum trb_status run_policy_set(struct command_run *c, struct trb_error *err) {
   if (!word(c, 1)[0] || c->job->word_count < 3) return usage("policy-set NAME VALUE", err);
   if (strcmp(word(c, 1), "epoch") == 0) return trb_fail(err, TRB_DENIED, "the epoch is headquarters' own affair");
-  enum trb_status status = hq_set(&c->w->hq, word(c, 1), word(c, 2), c->now_ms, err);
+  enum trb_status status = policy_check_setting(word(c, 1), word(c, 2), err);
+  if (status == TRB_OK) status = hq_set(&c->w->hq, word(c, 1), word(c, 2), c->now_ms, err);
   return status == TRB_OK ? run_policy_get(c, err) : status;
 }
 

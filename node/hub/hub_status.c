@@ -9,10 +9,11 @@
 #include "setaside.h"
 
 enum {
+  /* Unless the settings backup_stale_hours, branch_silent_hours, disk_min_mib, clock_off_seconds say otherwise. */
   BACKUP_STALE_HOURS = 26, /* nightly, with room */
-  SILENT_HOURS = 24,       /* a branch not heard for so long; the setting branch_silent_hours overrides */
-  DISK_MIN_BYTES = 1 << 30,
-  SKEW_ALARM_MS = 300000,
+  SILENT_HOURS = 24,
+  DISK_MIN_MIB = 1024,
+  CLOCK_OFF_SECONDS = 300,
 };
 
 struct site_view {
@@ -136,7 +137,7 @@ static void site_alarms(const struct status_source *source, const struct site_vi
   const char *site = v->known->name;
   char text[200];
   int64_t hours = store_setting_int(source->db, "branch_silent_hours", SILENT_HOURS);
-  if (v->known->state == ROSTER_OPEN && v->heard_ms && now_ms - v->heard_ms > hours * 3600000) {
+  if (v->known->state == ROSTER_OPEN && !v->connected && v->heard_ms && now_ms - v->heard_ms > hours * 3600000) {
     snprintf(text, sizeof text, "not heard for %lld hours", (long long)((now_ms - v->heard_ms) / 3600000));
     alarm_of(out, "branch_silent", site, text);
   }
@@ -150,8 +151,8 @@ static void site_alarms(const struct status_source *source, const struct site_vi
   if (v->bad_batches) alarm_of(out, "bad_batch", site, "damaged batches were refused");
   if (v->cloned)
     alarm_of(out, "cloned", site, "two machines with the same keys take turns: revoke, and invite one anew");
-  if (v->session.clock_known &&
-      (v->session.clock_skew_ms > SKEW_ALARM_MS || v->session.clock_skew_ms < -SKEW_ALARM_MS)) {
+  int64_t off_ms = store_setting_int(source->db, "clock_off_seconds", CLOCK_OFF_SECONDS) * 1000;
+  if (v->session.clock_known && (v->session.clock_skew_ms > off_ms || v->session.clock_skew_ms < -off_ms)) {
     snprintf(text, sizeof text, "the branch's clock is off by %lld s (times are corrected)",
              (long long)(v->session.clock_skew_ms / 1000));
     alarm_of(out, "clock_off", site, text);
@@ -164,13 +165,20 @@ static int64_t last_backup_ms(struct trb_db *db) {
 
 static void hub_alarms(const struct status_source *source, int64_t now_ms, struct trb_buf *out) {
   int64_t backup = last_backup_ms(source->db);
+  int64_t stale_hours = store_setting_int(source->db, "backup_stale_hours", BACKUP_STALE_HOURS);
+  int64_t disk_mib = store_setting_int(source->db, "disk_min_mib", DISK_MIN_MIB);
+  char text[120];
   struct statvfs fs;
   if (!backup)
     alarm_of(out, "backup_stale", "", "there is no verified backup yet: tributary hub backup DIR FILE");
-  else if (now_ms - backup > BACKUP_STALE_HOURS * 3600000LL)
-    alarm_of(out, "backup_stale", "", "the last verified backup is older than a day");
-  if (statvfs(source->dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < DISK_MIN_BYTES)
-    alarm_of(out, "disk_low", "", "less than 1 GiB is left on hub.db's disk");
+  else if (now_ms - backup > stale_hours * 3600000) {
+    snprintf(text, sizeof text, "the last verified backup is older than %lld hours", (long long)stale_hours);
+    alarm_of(out, "backup_stale", "", text);
+  }
+  if (statvfs(source->dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize >> 20 < (uint64_t)disk_mib) {
+    snprintf(text, sizeof text, "less than %lld MiB is left on hub.db's disk", (long long)disk_mib);
+    alarm_of(out, "disk_low", "", text);
+  }
   if (count_int(source->db, "SELECT coalesce((SELECT value FROM hub_state WHERE name='hold'),0)", 0))
     alarm_of(out, "held", "", "restored without its journal: look at what is missing, then tributary hub go DIR");
   if (source->daemon && atomic_load(&source->daemon->writer.counters.failing))

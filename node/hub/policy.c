@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy_check.h"
+
 struct loading {
   struct hq *hq;
   struct trb_catalogue *catalogue; /* owned: what rows are checked against */
@@ -30,6 +32,12 @@ static const struct trb_table *loadable(const struct trb_catalogue *catalogue, c
     return NULL;
   }
   return table;
+}
+
+bool policy_is_json(struct trb_slice text) {
+  json_t *root = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
+  json_decref(root);
+  return root != NULL;
 }
 
 static enum trb_status json_value(const struct trb_table *table, const char *column, const json_t *json,
@@ -84,9 +92,100 @@ static enum trb_status check_row(struct loading *l, const struct trb_table *tabl
                                  struct trb_error *err) {
   struct trb_error why = {0};
   enum trb_refusal refusal = change_check(l->catalogue, change, true, &why);
-  if (refusal == TRB_REFUSED_NONE) return TRB_OK;
+  if (refusal == TRB_REFUSED_NONE && change->op == TRB_OP_DELETE) return TRB_OK;
+  if (refusal == TRB_REFUSED_NONE && policy_check_row(l->catalogue, table, change, &why) == TRB_OK) return TRB_OK;
   return trb_fail(err, TRB_PEER, "%s, row %lld: %s", table->name, (long long)l->count,
                   why.text[0] ? why.text : refusal_text(refusal));
+}
+
+/* ---- definitions that are known ---- */
+
+static struct trb_value cell_of(const struct trb_change *change, uint16_t column) {
+  for (size_t i = 0; i < change->cell_count; i++)
+    if (change->cells[i].column == column) return change->cells[i].value;
+  return trb_null();
+}
+
+static int64_t cell_int(const struct trb_change *change, uint16_t column) {
+  struct trb_value value = cell_of(change, column);
+  return value.type == TRB_INT ? value.i : 0;
+}
+
+/* What of a definition stays as it was, forever: branches hold rows by it. */
+static bool same_definition(uint16_t table, const struct trb_change *a, const struct trb_change *b) {
+  static const uint16_t tables[] = {TRB_C_custom_table_number, TRB_C_custom_table_name};
+  static const uint16_t columns[] = {TRB_C_custom_column_table_number, TRB_C_custom_column_number,
+                                     TRB_C_custom_column_name, TRB_C_custom_column_type};
+  bool is_table = table == TRB_T_custom_table;
+  const uint16_t *fixed = is_table ? tables : columns;
+  size_t count = is_table ? sizeof tables / sizeof *tables : sizeof columns / sizeof *columns;
+  for (size_t i = 0; i < count; i++)
+    if (!trb_value_equal(cell_of(a, fixed[i]), cell_of(b, fixed[i]))) return false;
+  return !is_table ||
+         (cell_int(a, TRB_C_custom_table_branch_writes) != 0) == (cell_int(b, TRB_C_custom_table_branch_writes) != 0);
+}
+
+static bool same_number(uint16_t table, const struct trb_change *a, const struct trb_change *b) {
+  if (table == TRB_T_custom_table)
+    return cell_int(a, TRB_C_custom_table_number) == cell_int(b, TRB_C_custom_table_number);
+  return cell_int(a, TRB_C_custom_column_table_number) == cell_int(b, TRB_C_custom_column_table_number) &&
+         cell_int(a, TRB_C_custom_column_number) == cell_int(b, TRB_C_custom_column_number);
+}
+
+static enum trb_status definition_differs(const struct loading *l, const struct trb_table *table,
+                                          const struct trb_change *change, struct trb_slice known_id,
+                                          struct trb_error *err) {
+  bool same_id = trb_slice_equal(change->id, known_id);
+  return trb_fail(err, TRB_PEER, "%s, row %lld: %s", table->name, (long long)l->count,
+                  !same_id ? "its number is given to another one already: a number is never used twice"
+                  : table->number == TRB_T_custom_table
+                      ? "number, name and branch_writes of a table that is known never change: make a new one"
+                      : "table, number, name and type of a column that is known never change: make a new one");
+}
+
+static enum trb_status check_known(struct loading *l, const struct trb_table *table, const struct trb_change *change,
+                                   const struct trb_change *known, struct trb_error *err) {
+  bool same_id = trb_slice_equal(change->id, known->id);
+  bool clash = same_id ? change->op == TRB_OP_PUT && !same_definition(table->number, change, known)
+                       : change->op == TRB_OP_PUT && same_number(table->number, change, known);
+  if (clash) return definition_differs(l, table, change, known->id, err);
+  if (same_id && change->op == TRB_OP_DELETE)
+    return trb_fail(err, TRB_PEER, "%s, row %lld: what was defined is never deleted, rows may hang on it", table->name,
+                    (long long)l->count);
+  return TRB_OK;
+}
+
+/* Against what stands in hub.db, and what stood before it in the file. */
+static enum trb_status check_definition(struct loading *l, const struct trb_table *table,
+                                        const struct trb_change *change, struct trb_error *err) {
+  TRB_STMT_AUTO *stmt = NULL;
+  bool is_table = table->number == TRB_T_custom_table, row = true;
+  if (l->definitions.count > POLICY_DEFINITIONS_MAX)
+    return trb_fail(err, TRB_PEER, "more than %d definitions in one file", POLICY_DEFINITIONS_MAX);
+  enum trb_status status = TRB_OK;
+  for (size_t i = 0; status == TRB_OK && i + 1 < l->definitions.count; i++)
+    if (l->definitions.changes[i].table == table->number)
+      status = check_known(l, table, change, &l->definitions.changes[i], err);
+  if (status == TRB_OK)
+    status = db_queryf(l->hq->store->db, err, &stmt,
+                       is_table ? "SELECT id, 0, number, name, '', branch_writes FROM custom_table WHERE _site=1"
+                                : "SELECT id, table_number, number, name, type, 0 FROM custom_column WHERE _site=1",
+                       "");
+  while (status == TRB_OK && (status = stmt_step(stmt, &row, err)) == TRB_OK && row) {
+    struct trb_cell cells[4] = {
+        {is_table ? TRB_C_custom_table_number : TRB_C_custom_column_number, 0, stmt_value(stmt, 2)},
+        {is_table ? TRB_C_custom_table_name : TRB_C_custom_column_name, 0, stmt_value(stmt, 3)},
+        {is_table ? TRB_C_custom_table_branch_writes : TRB_C_custom_column_table_number, 0,
+         stmt_value(stmt, is_table ? 5 : 1)},
+        {TRB_C_custom_column_type, 0, stmt_value(stmt, 4)}};
+    struct trb_change known = {.table = table->number,
+                               .op = TRB_OP_PUT,
+                               .id = stmt_slice(stmt, 0),
+                               .cells = cells,
+                               .cell_count = is_table ? 3 : 4};
+    status = check_known(l, table, change, &known, err);
+  }
+  return status;
 }
 
 static enum trb_status add_cells(struct loading *l, struct hq_changes *list, const struct trb_table *table,
@@ -125,6 +224,7 @@ static enum trb_status load_row(struct loading *l, const struct trb_table *table
   if (list->failed) status = trb_fail(err, TRB_NOMEM, "out of memory");
   struct trb_change *change = &list->changes[list->count - 1];
   if (status == TRB_OK) status = check_row(l, table, change, err);
+  if (status == TRB_OK && definition) status = check_definition(l, table, change, err);
   bool stands = false;
   if (status == TRB_OK) status = row_stands(l, table, change, &stands, err);
   if (status != TRB_OK) return status;

@@ -93,9 +93,14 @@ static enum trb_status check_place(struct trb_db *db, struct rows *rows, const s
   uint64_t stored_sum = row ? (uint64_t)stmt_int(stmt, 1) : 0;
   r->tables++;
   r->rows_digested += sum.rows;
-  if (stored_rows != sum.rows || stored_sum != sum.sum)
-    wrong(r, &r->digest_errors, "site %lld, table %u: the digest says %lld rows, there are %lld",
-          (long long)place->site, place->table, (long long)stored_rows, (long long)sum.rows);
+  const struct trb_table *table = catalogue_table(catalogue, place->table);
+  const char *name = table ? table->name : "of a table this version does not know";
+  if (stored_rows != sum.rows)
+    wrong(r, &r->digest_errors, "site %lld, table %u (%s): the digest says %lld rows, there are %lld",
+          (long long)place->site, place->table, name, (long long)stored_rows, (long long)sum.rows);
+  else if (stored_sum != sum.sum)
+    wrong(r, &r->digest_errors, "site %lld, table %u (%s): the digest's hash differs from that of the %lld rows there",
+          (long long)place->site, place->table, name, (long long)sum.rows);
   return TRB_OK;
 }
 

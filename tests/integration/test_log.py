@@ -15,7 +15,7 @@ def mobile(number):
 
 
 def logged(hub, pattern):
-    return until(lambda: re.search(f"(?m)^<[2-6]>{pattern}", hub.said()), 15)
+    return until(lambda: re.search(f"(?m)^<[2-6]>{pattern}", hub.said()), 45)
 
 
 def test_what_happens_at_the_hub_is_logged(world, tmp_path):
