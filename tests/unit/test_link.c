@@ -148,6 +148,25 @@ static void server_receive_calls_an_unknown_key_guest(void **state) {
   link_client_close(&client);
 }
 
+static void server_gone_names_the_connection_that_ended(void **state) {
+  struct hub *hub = *state;
+  struct keys first = make_keys(), second = make_keys();
+  struct link_client *goes = client_online(hub, &first), *stays = client_online(hub, &second);
+  struct link_frame a, b, unused;
+  int gone = -1;
+  assert_int_equal(link_client_send(goes, trb_slice_str("a")), TRB_OK);
+  assert_true(server_receive(hub, &a, 3000));
+  assert_int_equal(link_client_send(stays, trb_slice_str("b")), TRB_OK);
+  assert_true(server_receive(hub, &b, 3000));
+  assert_true(a.connection >= 0 && b.connection >= 0 && a.connection != b.connection);
+  assert_false(link_server_gone(hub->server, &gone));
+  link_client_close(&goes);
+  for (int i = 0; i < 30 && !link_server_gone(hub->server, &gone); i++) server_receive(hub, &unused, 100);
+  assert_int_equal(gone, a.connection);
+  assert_false(link_server_gone(hub->server, &gone));
+  link_client_close(&stays);
+}
+
 static void client_event_tells_that_the_hub_refused_and_asks_anew_when_opened_again(void **state) {
   struct hub *hub = *state;
   struct keys mine = make_keys();
@@ -489,6 +508,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       T(server_receive_names_the_authorised_user_and_its_key),
       T(server_receive_calls_an_unknown_key_guest),
+      T(server_gone_names_the_connection_that_ended),
       T(client_event_tells_that_the_hub_refused_and_asks_anew_when_opened_again),
       T(client_event_ends_the_attempt_when_the_server_key_is_wrong),
       T(client_event_tells_that_nobody_listens),
