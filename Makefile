@@ -14,7 +14,7 @@ CC_fuzz := clang
 CC := $(CC_$(VARIANT))
 CXX := $(if $(filter clang,$(CC)),clang++,g++)
 
-# Debian 12 packages (dependencies.md, M2: msgpack's pkg-config name changed with version 6).
+# Debian 12 packages. msgpack's pkg-config name changed with its version 6.
 MSGPACK := $(firstword $(foreach p,msgpack-c msgpack,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p))))
 PKGS := libzmq sqlite3 $(MSGPACK) libcrypto libzstd libxxhash icu-uc icu-i18n jansson inih libsystemd
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)

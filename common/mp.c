@@ -1,7 +1,7 @@
 /* mp: see include/tributary/mp.h.
  *
  * Writing uses msgpack-c's packer, which always takes the shortest form. Reading does not use msgpack-c's unpacker: it
- * trusts container sizes (a five-byte frame asks malloc for gigabytes, dependencies.md M1) and builds objects of about
+ * trusts container sizes (a five-byte frame asks malloc for gigabytes) and builds objects of about
  * 24 times the input. A cursor over the bytes in place allocates nothing, so a megabyte of hostile input costs a
  * megabyte. mp_check() proves the shape once; the cursor still checks every bound itself, so that a caller's mistake
  * is a failed read and never a wild one. */

@@ -1,7 +1,15 @@
-/* link: ZeroMQ. common/link.c is the only file that names zmq_*. Rules Z1 to Z9 of the design are kept here:
- * the ZAP handler is bound before the ROUTER and lives in the same thread (if it dies, nothing is served); the site
- * comes from the User-Id of every message, read from the body frame; no User-Id means the message is dropped; routing
- * ids are never trusted; extra frames are refused; sends never block; the client is watched and reconnected by us.
+/* link: ZeroMQ. Only common/link*.c name zmq_*. What was found by experiment with libzmq 4.3.4, and what is done about
+ * it (the numbers are cited in the code):
+ *
+ *   Z1  Without a live ZAP handler CURVE admits any key. The handler is bound before the ROUTER and lives in its
+ * thread: if it dies nothing is served; a message without our handler's User-Id is dropped. Z2  User-Id cannot be read
+ * from the routing-id frame after a poll: it is read from the body. Z3  A refused client never asks again by itself:
+ * the socket is watched, and the owner reconnects after its back-off. Z4  Routing ids are not authenticated: none is
+ * set, HANDOVER is off, the latest route of a user counts. Z5  ZAP asks once a connection: whether a key may still
+ * speak is checked by the caller for every message. Z6  A ROUTER drops silently, or blocks with MANDATORY: MANDATORY
+ * with DONTWAIT, and queues of our own. Z7  The size limit is one frame's: messages of more frames are refused; a send
+ * over the limit is lost, so is refused. Z8  Out of descriptors accept() spins: LimitNOFILE is high in the unit, what
+ * is logged is limited. Z9  The socket's descriptor is edge-triggered: only zmq_poll waits on it, and readers drain it.
  *
  * Impure. One thread owns a server or client. */
 #ifndef TRIBUTARY_LINK_H
@@ -20,7 +28,7 @@
 #define TRB_LINK_WAIT_FDS_MAX 16
 #define TRB_HANDSHAKE_IVL_MS 5000 /* a silent connection is cut */
 
-struct link_context; /* one a process (bcb659e0) */
+struct link_context; /* one a process: libzmq crashed at exit with more (its fix bcb659e0 came after 4.3.4) */
 enum trb_status link_context_new(struct link_context **ret, struct trb_error *err);
 void link_context_free(struct link_context **context_p); /* after all sockets are closed */
 

@@ -2,7 +2,7 @@
  *
  * Writing is canonical (shortest integers, str for TEXT, bin for BLOB, float64), so equal values give equal bytes.
  * Reading is a cursor over bytes that were first checked by mp_check(): every container's count fits in the bytes that are left and
- * depth is at most TRB_MP_DEPTH_MAX (dependencies.md M1: msgpack-c trusts container sizes), so reading never allocates. */
+ * depth is at most TRB_MP_DEPTH_MAX (msgpack-c trusts container sizes), so reading never allocates. */
 #ifndef TRIBUTARY_MP_H
 #define TRIBUTARY_MP_H
 

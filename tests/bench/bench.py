@@ -3,7 +3,7 @@
 
 Each program of tests/bench prints JSON lines {name, value, unit, yardstick, ratio, conditions}; they are kept in
 build/bench.jsonl. The yardstick of a ratio ran interleaved in the same process. Nothing here is a test: a figure over its
-bound is marked, and the exit code is 1 (bounds: issue 2, 'Speed and size').
+bound is marked, and the exit code is 1 (bounds: the README's table, 'Performance').
 
 Usage: bench.py [--only NAME,NAME] [--large]     names: capture locked link unify ingest latency"""
 import argparse

@@ -1,4 +1,4 @@
-/* key: every rule of design/identity.md, "From record to key", as a table: what is typed, which keys come out or why
+/* key: every rule from a contact as typed to its key, as a table: what is typed, which keys come out or why
  * none. */
 #include "tributary/key.h"
 

@@ -1,6 +1,6 @@
 /* parties: who is one party, by exact normalised contact. A pure core: no I/O, any thread.
  *
- * The rule (the exact-contact core; identity.md's resolver takes this seat later with the same shapes): two live
+ * The rule (the exact-contact core; a fuller resolver takes this seat later with the same shapes): two live
  * records of equal class are linked when both hold a linking claim on the same key; a party is a connected component of
  * that relation. Class is the customer's kind: a person and an organisation are never one party by a contact alone.
  * Records without a row (orphans) and deleted ones have class 0 and stand alone. Whether a claim links (its own, not
