@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tributary/conf.h"
@@ -17,6 +18,7 @@
 static void close_fd(int *fd) {
   if (*fd >= 0) close(*fd);
 }
+#define LOCK_LOOK_MS 20
 #define FD_AUTO __attribute__((cleanup(close_fd))) int
 
 static enum trb_status fail_errno(struct trb_error *err, const char *path, const char *what) {
@@ -104,10 +106,11 @@ enum trb_status file_lock(const char *dir, int *ret_fd, struct trb_error *err) {
   if (len < 0 || (size_t)len >= sizeof path) return trb_fail(err, TRB_PEER, "The path of the directory is too long.");
   FD_AUTO fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) return fail_errno(err, path, "opened");
-  while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EINTR) continue;
-    if (errno != EWOULDBLOCK) return fail_errno(err, path, "locked");
-    return trb_fail(err, TRB_AGAIN, "%s is in use by another tributary process (pid %ld).", dir, read_pid(fd));
+  for (int waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; waited_ms += LOCK_LOOK_MS) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return fail_errno(err, path, "locked");
+    if (waited_ms >= TRB_LOCK_WAIT_MS)
+      return trb_fail(err, TRB_AGAIN, "%s is in use by another tributary process (pid %ld).", dir, read_pid(fd));
+    nanosleep(&(struct timespec){.tv_nsec = LOCK_LOOK_MS * 1000000L}, NULL);
   }
   len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid()); /* only for the message above */
   if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len) return fail_errno(err, path, "written");

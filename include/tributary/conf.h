@@ -26,8 +26,9 @@ enum trb_status file_read(const char *path, size_t max, struct trb_buf *out, str
 enum trb_status file_write(const char *path, struct trb_slice bytes, struct trb_error *err); /* rename, fsync, 0600 */
 /* Durably, and never over another file (TRB_DENIED). */
 enum trb_status file_rename_new(const char *from, const char *to, struct trb_error *err);
-enum trb_status file_lock(const char *dir, int *ret_fd,
-                          struct trb_error *err); /* flock(DIR/lock): TRB_AGAIN names the pid that holds it */
+/* flock(DIR/lock). A command holds it for a moment only, so it is waited for; then TRB_AGAIN names the pid. */
+#define TRB_LOCK_WAIT_MS 2000
+enum trb_status file_lock(const char *dir, int *ret_fd, struct trb_error *err);
 bool file_on_network(const char *path, const char **ret_name); /* statfs: NFS, CIFS, FUSE, 9p ... */
 
 #endif

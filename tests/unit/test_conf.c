@@ -193,6 +193,26 @@ static void file_lock_names_who_holds_it(void **state) {
   assert_int_equal(file_lock("/nowhere/at/all", &fd, &err), TRB_ABSENT);
 }
 
+static void file_lock_waits_for_a_command_that_is_soon_done(void **state) {
+  (void)state;
+  int held = -1, fd = -1, ready[2], status = -1;
+  char byte;
+  assert_int_equal(pipe(ready), 0);
+  pid_t child = fork();
+  if (child == 0) { /* holds it while the parent begins to wait */
+    bool ok = file_lock(dir, &held, NULL) == TRB_OK && write(ready[1], "x", 1) == 1;
+    usleep(100000);
+    _exit(ok ? 0 : 1);
+  }
+  assert_int_equal(read(ready[0], &byte, 1), 1);
+  assert_int_equal(file_lock(dir, &fd, NULL), TRB_OK);
+  close(fd);
+  waitpid(child, &status, 0);
+  assert_int_equal(status, 0);
+  close(ready[0]);
+  close(ready[1]);
+}
+
 static void file_on_network_knows_local_disks(void **state) {
   (void)state;
   const char *name = NULL;
@@ -212,6 +232,7 @@ int main(void) {
       cmocka_unit_test(file_read_keeps_its_limit_and_the_output),
       cmocka_unit_test(file_write_leaves_the_old_file_when_it_fails),
       cmocka_unit_test(file_lock_names_who_holds_it),
+      cmocka_unit_test(file_lock_waits_for_a_command_that_is_soon_done),
       cmocka_unit_test(file_on_network_knows_local_disks),
   };
   return cmocka_run_group_tests_name("conf", tests, make_dir, remove_dir);
