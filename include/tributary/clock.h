@@ -50,8 +50,8 @@ struct trb_acceptance {
   bool verified[TRB_SEGMENTS_MAX];         /* false: no offset was ever measured in that boot; raw time trusted */
 };
 
-/* Hub: fills correction_ms/verified/segment_count of *ret. `session` is the branch clock as told in HELLO or PING at hub time `hub_ms`
- * (NULL when the batch came by file). commit, limit and base are the caller's. */
+/* Hub: fills correction_ms/verified/segment_count of *ret. `session` is the branch clock as told in HELLO or PING at
+ * hub time `hub_ms` (NULL when the batch came by file). commit, limit and base are the caller's. */
 void clock_correct(const struct trb_segment *segments, size_t count, const struct trb_clock_reading *session,
                    int64_t hub_ms, struct trb_acceptance *ret);
 

@@ -1,4 +1,5 @@
-/* crypto: hashes, signatures, random, key pairs. The OpenSSL room (common/crypto.c). Pure except crypto_random. Any thread. */
+/* crypto: hashes, signatures, random, key pairs. The OpenSSL room (common/crypto.c). Pure except crypto_random. Any
+ * thread. */
 #ifndef TRIBUTARY_CRYPTO_H
 #define TRIBUTARY_CRYPTO_H
 
@@ -14,8 +15,9 @@ void crypto_hash2(struct trb_slice a, struct trb_slice b, uint8_t ret[TRB_HASH_B
 struct crypto_hasher;
 struct crypto_hasher *crypto_hasher_new(void); /* NULL: no memory */
 void crypto_hasher_add(struct crypto_hasher *hasher, struct trb_slice data);
-void crypto_hasher_end(struct crypto_hasher **hasher_p, uint8_t ret[TRB_HASH_BYTES]); /* takes and nulls; ret may be NULL */
-void crypto_random(void *ret, size_t len); /* the kernel's generator; failure is a bug (abort) */
+void crypto_hasher_end(struct crypto_hasher **hasher_p,
+                       uint8_t ret[TRB_HASH_BYTES]);         /* takes and nulls; ret may be NULL */
+void crypto_random(void *ret, size_t len);                   /* the kernel's generator; failure is a bug (abort) */
 bool crypto_equal(const void *a, const void *b, size_t len); /* constant time */
 void crypto_wipe(void *p, size_t len);
 
@@ -25,7 +27,8 @@ void crypto_sign_keypair(uint8_t ret_public[TRB_KEY_BYTES], uint8_t ret_seed[TRB
 enum trb_status crypto_signer_new(const uint8_t seed[TRB_KEY_BYTES], struct crypto_signer **ret, struct trb_error *err);
 void crypto_signer_free(struct crypto_signer **signer_p);
 const uint8_t *crypto_signer_public(const struct crypto_signer *signer); /* 32 bytes, borrowed */
-/* Signs domain || data; `domain` is a fixed text ended by its NUL (included), so that a signature for one use never serves another. */
+/* Signs domain || data; `domain` is a fixed text ended by its NUL (included), so that a signature for one use never
+ * serves another. */
 void crypto_sign(const struct crypto_signer *signer, const char *domain, struct trb_slice data,
                  uint8_t ret[TRB_SIGNATURE_BYTES]);
 bool crypto_verify(const uint8_t public_key[TRB_KEY_BYTES], const char *domain, struct trb_slice data,

@@ -1,8 +1,8 @@
 /* mp: msgpack. The msgpack-c room (common/mp.c). Pure, any thread.
  *
  * Writing is canonical (shortest integers, str for TEXT, bin for BLOB, float64), so equal values give equal bytes.
- * Reading is a cursor over bytes that were first checked by mp_check(): every container's count fits in the bytes that are left and
- * depth is at most TRB_MP_DEPTH_MAX (msgpack-c trusts container sizes), so reading never allocates. */
+ * Reading is a cursor over bytes that were first checked by mp_check(): every container's count fits in the bytes that
+ * are left and depth is at most TRB_MP_DEPTH_MAX (msgpack-c trusts container sizes), so reading never allocates. */
 #ifndef TRIBUTARY_MP_H
 #define TRIBUTARY_MP_H
 
@@ -28,7 +28,8 @@ size_t mp_value_head(struct trb_value value, uint8_t ret[TRB_MP_HEAD_MAX]);
  * Extension types are refused; integers of any width and float32 are read though they are never written. */
 enum trb_status mp_check(struct trb_slice bytes, struct trb_error *err);
 
-/* A cursor with a sticky failure: after the first wrong type every get gives zero and `failed` stays; check once at the end. */
+/* A cursor with a sticky failure: after the first wrong type every get gives zero and `failed` stays; check once at the
+ * end. */
 struct mp_reader {
   const uint8_t *at, *end;
   bool failed;

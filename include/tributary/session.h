@@ -71,7 +71,7 @@ void session_committed(struct session *s, uint64_t sequence, const uint8_t hash[
  * new stream. */
 void session_held(struct session *s, enum trb_hold code, uint64_t sequence, const char *text);
 void session_safe(struct session *s, uint64_t safe_sequence);
-void session_down_ready(struct session *s); /* there are entries for the site */
+void session_down_ready(struct session *s);     /* there are entries for the site */
 void session_snapshot_ready(struct session *s); /* SNAPSHOT is done: only now something is rendered */
 /* after: the `version` of the RENDER_DOWN that this answers; rows: what follows it. Rows and flags both empty: nothing
  * above (then session_down_ready when there is). */

@@ -8,7 +8,8 @@
 #define TRB_ENDPOINTS_MAX 4
 #define TRB_ENDPOINT_BYTES_MAX 120
 
-/* Certified by the root: CURVE keys of the hub (current, and next during a rotation), its signing key for acks, its endpoints. */
+/* Certified by the root: CURVE keys of the hub (current, and next during a rotation), its signing key for acks, its
+ * endpoints. */
 struct trb_keyset {
   uint64_t version; /* a higher one replaces a lower */
   uint8_t root_public[TRB_KEY_BYTES];
@@ -34,9 +35,11 @@ struct trb_token {
   size_t endpoint_count;
   char endpoints[TRB_ENDPOINTS_MAX][TRB_ENDPOINT_BYTES_MAX + 1];
 };
-/* "trb1." + base64url(msgpack || first 4 bytes of its SHA-256): a mistyped character is noticed before anything is sent. */
+/* "trb1." + base64url(msgpack || first 4 bytes of its SHA-256): a mistyped character is noticed before anything is
+ * sent. */
 void token_encode(const struct trb_token *token, struct trb_buf *out);
-/* Leading and trailing white space allowed. TRB_PEER says what is wrong (not a token, cut short, mistyped). Does not look at the clock. */
+/* Leading and trailing white space allowed. TRB_PEER says what is wrong (not a token, cut short, mistyped). Does not
+ * look at the clock. */
 enum trb_status token_decode(struct trb_slice text, struct trb_token *ret, struct trb_error *err);
 
 #endif

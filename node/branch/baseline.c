@@ -216,8 +216,8 @@ static enum trb_status read_rows(struct slice *s, const struct trb_table *table,
   size_t bytes = 0;
   const char *sql = seal_page_sql(s->sealing, table);
   if (!sql) return trb_fail(err, TRB_NOMEM, "out of memory");
-  enum trb_status status =
-      db_queryf(s->sealing->replica, err, &stmt, sql, "ti", s->sealing->outbox->state.base_id, (int64_t)SLICE_ROWS_MAX + 1);
+  enum trb_status status = db_queryf(s->sealing->replica, err, &stmt, sql, "ti", s->sealing->outbox->state.base_id,
+                                     (int64_t)SLICE_ROWS_MAX + 1);
   if (status == TRB_OK) status = stmt_step(stmt, &row, err);
   while (status == TRB_OK && row && s->count < SLICE_ROWS_MAX) {
     struct item *item = NULL;

@@ -122,7 +122,8 @@ static int timeout_ms(struct node *node, int64_t until_us) {
   return ms > 60000 ? 60000 : (int)ms;
 }
 
-/* In a burst of writes the files are not listened to for some milliseconds: each of them would wake us several times. */
+/* In a burst of writes the files are not listened to for some milliseconds: each of them would wake us several times.
+ */
 static enum trb_status wait_for_work(struct node *node, int64_t until_us, struct trb_error *err) {
   int fds[TRB_LINK_WAIT_FDS_MAX] = {node->timer_fd, node->signal_fd};
   bool ready[TRB_LINK_WAIT_FDS_MAX] = {false};

@@ -7,7 +7,8 @@
 #include "tributary/sealer_store.h"
 
 #define SLICE_ROWS_MAX 2000
-/* More rows than this gone without a mark is no ordinary deletion (as with mass deletes at the hub): an operator decides. */
+/* More rows than this gone without a mark is no ordinary deletion (as with mass deletes at the hub): an operator
+ * decides. */
 #define GONE_MIN 20
 #define GONE_SHARE 100
 #define MASK_PARTS_MAX 64

@@ -1,5 +1,5 @@
-/* libFuzzer: CSV from anybody. Whatever the bytes: no crash, bounded memory, lines that never go back by more than one record,
- * and the same events whether the file comes in one piece or in pieces of one to eight bytes. */
+/* libFuzzer: CSV from anybody. Whatever the bytes: no crash, bounded memory, lines that never go back by more than one
+ * record, and the same events whether the file comes in one piece or in pieces of one to eight bytes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +30,8 @@ static void drain(struct trb_csv *csv, struct trb_buf *trace) {
   }
 }
 
-static void read_all(const uint8_t *data, size_t size, size_t piece, enum trb_csv_encoding encoding, struct trb_buf *trace) {
+static void read_all(const uint8_t *data, size_t size, size_t piece, enum trb_csv_encoding encoding,
+                     struct trb_buf *trace) {
   TRB_CSV_AUTO csv;
   csv_init(&csv, encoding, 0);
   for (size_t at = 0; at < size; at += piece) {

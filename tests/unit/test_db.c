@@ -25,8 +25,10 @@ static int setup(void **state) {
   snprintf(f->copy, sizeof f->copy, "%s/b.db", f->folder);
   *state = f;
   if (db_open(f->path, TRB_DB_CREATE, 0, &f->db, &f->err) != TRB_OK) return -1;
-  return db_exec(f->db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE, CHECK(v NOT GLOB 'ba?v*'))", &f->err) == TRB_OK ? 0
-                                                                                                                : -1;
+  return db_exec(f->db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE, CHECK(v NOT GLOB 'ba?v*'))", &f->err) ==
+                 TRB_OK
+             ? 0
+             : -1;
 }
 
 static int teardown(void **state) {
