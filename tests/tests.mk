@@ -50,8 +50,7 @@ asan: asan-unit ## unit and integration tests under AddressSanitizer and Undefin
 	@rm -f build/asan/report.*
 	@ASAN_OPTIONS=$(ASAN):log_path=$(call SANITIZER_REPORTS,asan) $(MAKE) -s integration VARIANT=asan T="not capture_clients"
 	$(call no_reports,asan)
-# die_after_fork: test_branch forks a daemon that makes threads of its own.
-TSAN := halt_on_error=1:exitcode=66:die_after_fork=0:suppressions=$(CURDIR)/tests/tsan.supp
+TSAN := halt_on_error=1:exitcode=66:suppressions=$(CURDIR)/tests/tsan.supp
 tsan: ## unit tests, and real processes (flow, enrolment, crash), under ThreadSanitizer
 	@$(MAKE) -s -j2 all unit-build VARIANT=tsan
 	@TSAN_OPTIONS=$(TSAN) $(MAKE) -s unit VARIANT=tsan
