@@ -42,8 +42,8 @@ struct trb_digest {
 #define TRB_INCARNATION_BYTES 16
 #define TRB_BATCH_CHANGES_MAX 1000   /* bounds a commit and a re-send */
 #define TRB_BATCH_RAW_MAX (1u << 20) /* body before compression; a larger single row is refused at capture */
-#define TRB_BATCH_BYTES_MAX (TRB_BATCH_RAW_MAX + (64u << 10)) /* sealed bytes: header, signature, incompressible body \
-                                                               */
+/* Sealed bytes: header, signature, incompressible body. */
+#define TRB_BATCH_BYTES_MAX (TRB_BATCH_RAW_MAX + (64u << 10))
 #define TRB_BATCH_VERSION 1
 
 enum {
